@@ -1,0 +1,191 @@
+"""What a sampler is: options, an optional fit, and samples within a budget of network evaluations."""
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Literal, Protocol
+
+import torch
+from torch import Tensor
+
+from samplers.noise import ShardNoise, make_grid
+
+Denoiser = Callable[[Tensor, Tensor], Tensor]
+"""denoiser(x, sigma) -> x0_hat estimates E[x0 | x0 + σn = x]; x [B, ...], sigma [] or [B]."""
+
+
+class OptionError(ValueError):
+    """An option or a budget that the sampler cannot work with; the message is one line for the user."""
+
+
+class BudgetExceeded(RuntimeError):
+    """A sampler asked for more network evaluations than it was granted: a bug of the sampler."""
+
+
+class CountingDenoiser:
+    """Counts network evaluations per sample, refuses those over the budget, and splits large batches.
+
+    Samplers work on a whole shard at once; only the network sees batches, so samples do not depend on `batch`.
+
+    Attributes:
+        nfe: evaluations so far, per sample.
+    """
+
+    def __init__(self, denoiser: Denoiser, budget: float = math.inf, batch: int | None = None) -> None:
+        self.denoiser, self.budget, self.batch, self.nfe = denoiser, budget, batch, 0
+
+    @torch.no_grad()
+    def __call__(self, x: Tensor, sigma: Tensor | float) -> Tensor:
+        if self.nfe + 1 > self.budget:
+            raise BudgetExceeded(f"evaluation {self.nfe + 1} of a budget of {self.budget}")
+        self.nfe += 1
+        sigma = torch.as_tensor(sigma, dtype=x.dtype, device=x.device)
+        if self.batch is None or len(x) <= self.batch:
+            return self.denoiser(x, sigma)
+        sigmas = sigma.expand(len(x)).split(self.batch)
+        return torch.cat([self.denoiser(xs, s) for xs, s in zip(x.split(self.batch), sigmas, strict=True)])
+
+
+class Problem(Protocol):
+    """What a sampler may know of a problem (the rest lives in `benchmark.problems`).
+
+    Attributes:
+        name: for messages.
+        shape: of one sample, without the batch axis.
+        sigma_min, sigma_max: the noise levels between which the denoiser is meant to be used.
+        dtype: of the sampler's state.
+        device: where the denoiser runs.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    sigma_min: float
+    sigma_max: float
+    dtype: torch.dtype
+    device: torch.device
+
+    def denoiser(self, x: Tensor, sigma: Tensor) -> Tensor:
+        """E[x0 | x] at noise level sigma; see `Denoiser`."""
+        ...
+
+    def examples(self, split: Literal["train", "test"], count: int) -> Tensor:
+        """The first `count` examples of a split, [count, *shape]; fewer where the split is smaller."""
+        ...
+
+
+class FittedSampler(Protocol):
+    """A sampler that is ready to sample from one problem with one budget.
+
+    Attributes:
+        info: what the fit found out (costs, certificate, convergence), JSON-ready, for the record.
+    """
+
+    @property
+    def info(self) -> dict[str, Any]: ...
+
+    def sample(self, denoiser: Denoiser, noise: ShardNoise) -> Tensor:
+        """Samples of one shard, [S, ...], with at most the budget of evaluations a sample."""
+        ...
+
+
+@dataclass(frozen=True)
+class Sampler(ABC):
+    """Base of all samplers: a frozen record of options.
+
+    Class attributes:
+        summary: one line for `--list`.
+        paper: where it comes from (authors, year, arXiv).
+    """
+
+    summary: ClassVar[str] = ""
+    paper: ClassVar[str] = ""
+
+    @abstractmethod
+    def fit(self, problem: Problem, nfe: int, progress: bool = False) -> FittedSampler:
+        """Make ready for a problem and a budget of `nfe` evaluations: solve OT, train a student, or nothing.
+
+        Raises:
+            OptionError: `nfe` is too small for this sampler, or an option does not fit the problem.
+        """
+
+
+END_LEVELS = ("denoise", "zero", "sigma-min")
+
+
+@dataclass(frozen=True)
+class ReverseSampler(Sampler):
+    """A solver of the reverse process on a grid of noise levels.
+
+    A subclass says how many evaluations `intervals` cost (`cost`) and how to walk down a grid (`integrate`).
+
+    Attributes:
+        grid: spacing of the noise levels, a name of `samplers.noise.GRIDS`.
+        end: what happens at the end level σ_min: `denoise` returns D(x; σ_min), one more evaluation;
+            `zero` makes the solver's own step from σ_min to 0; `sigma-min` returns x at σ_min, with its noise.
+        sigma_max, sigma_min: noise range; the problem's own where None.
+
+    The levels are float64 scalars on the CPU whatever the state's type and device, so that coefficients are exact.
+    """
+
+    grid: str = "log-snr"
+    end: str = "denoise"
+    sigma_max: float | None = None
+    sigma_min: float | None = None
+
+    def __post_init__(self) -> None:
+        make_grid(self.grid, 1, 2.0, 1.0)  # raises for an unknown name
+        if self.end not in END_LEVELS:
+            raise OptionError(f"unknown end '{self.end}': choose one of {', '.join(END_LEVELS)}")
+
+    @abstractmethod
+    def cost(self, intervals: int) -> int:
+        """Evaluations that `integrate` makes on a grid of so many intervals (increasing; the end level left out)."""
+
+    @abstractmethod
+    def integrate(self, denoiser: Denoiser, x: Tensor, sigmas: Tensor, noise: ShardNoise) -> Tensor:
+        """Take x [S, ...] from sigmas[0] down to sigmas[-1] (decreasing, [intervals + 1]; the last may be 0)."""
+
+    def intervals(self, nfe: int) -> int:
+        """The most grid intervals that `nfe` evaluations pay for, the end level included."""
+        spend = nfe - (self.end == "denoise")
+        intervals = 0
+        while self.cost(intervals + 1) <= spend:
+            intervals += 1
+        return intervals - (self.end == "zero")
+
+    def check(self, nfe: int) -> None:
+        """Raise OptionError where `nfe` evaluations do not pay for one interval."""
+        if self.intervals(nfe) < 1:
+            enough = next(n for n in range(nfe + 1, nfe + 100) if self.intervals(n) >= 1)
+            raise OptionError(f"needs at least {enough} evaluations, got {nfe}")
+
+    def fit(self, problem: Problem, nfe: int, progress: bool = False) -> "FittedReverse":
+        self.check(nfe)
+        return FittedReverse(self, nfe, self.sigma_max or problem.sigma_max, self.sigma_min or problem.sigma_min)
+
+    def solve(
+        self, denoiser: Denoiser, x: Tensor, sigma_max: float, sigma_min: float, noise: ShardNoise, nfe: int
+    ) -> Tensor:
+        """Take x [S, ...] from `sigma_max` to the end level at `sigma_min`, with at most `nfe` evaluations."""
+        sigmas = make_grid(self.grid, self.intervals(nfe), sigma_max, sigma_min)
+        if self.end == "zero":
+            sigmas = torch.cat([sigmas, sigmas.new_zeros(1)])
+        x = self.integrate(denoiser, x, sigmas, noise)
+        return denoiser(x, sigmas[-1]) if self.end == "denoise" else x
+
+
+@dataclass(frozen=True)
+class FittedReverse:
+    """A reverse solver with its budget and noise range, started from white noise at σ_max."""
+
+    solver: ReverseSampler
+    nfe: int
+    sigma_max: float
+    sigma_min: float
+    info: dict[str, Any] = field(default_factory=dict)
+
+    def sample(self, denoiser: Denoiser, noise: ShardNoise) -> Tensor:
+        """Samples of one shard, [S, ...]."""
+        x = self.sigma_max * noise.initial()
+        return self.solver.solve(denoiser, x, self.sigma_max, self.sigma_min, noise, self.nfe)

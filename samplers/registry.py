@@ -1,0 +1,149 @@
+"""The registry of samplers: every module of this package, and every entry point of other packages.
+
+A sampler is added by dropping a file into `samplers/` with a class under `@register("name")`, or by an entry point of
+the group `dpmot_bench.samplers` whose object is a `Sampler` class (the entry point's name is the sampler's) or a module
+that calls `register`. A module that cannot be imported is listed with the reason.
+"""
+
+import difflib
+import importlib
+import pkgutil
+import types
+import typing
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import MISSING, dataclass, fields
+from functools import cache
+from importlib.metadata import entry_points
+from typing import Any, TypeVar
+
+import samplers
+from samplers.base import OptionError, Sampler
+
+GROUP = "dpmot_bench.samplers"
+_NOT_SAMPLERS = {"base", "noise", "registry"}
+S = TypeVar("S", bound=type[Sampler])
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A registered sampler: its class, options fixed by its name, and where it comes from."""
+
+    name: str
+    cls: type[Sampler]
+    preset: Mapping[str, Any]
+    origin: str
+
+    def options(self) -> dict[str, Any]:
+        """Every option with its default, in the order of the class."""
+        defaults = {f.name: f.default if f.default is not MISSING else f.default_factory() for f in fields(self.cls)}  # type: ignore[misc]
+        return {**defaults, **self.preset}
+
+    def make(self, **options: Any) -> Sampler:
+        """The sampler with these options over the defaults; strings are read as the option's type.
+
+        Raises:
+            OptionError: unknown option, or a value it cannot have.
+        """
+        known = self.options()
+        for key in options:
+            if key not in known:
+                raise OptionError(f"sampler '{self.name}' has no option '{key}'{did_you_mean(key, known)}")
+        hints = typing.get_type_hints(self.cls)
+        read = {k: parse(v, hints[k], f"{self.name}.{k}") if isinstance(v, str) else v for k, v in options.items()}
+        try:
+            return self.cls(**{**known, **read})
+        except ValueError as error:
+            raise OptionError(f"sampler '{self.name}': {error}") from None
+
+
+_entries: dict[str, Entry] = {}
+_missing: dict[str, str] = {}
+
+
+def register(name: str, **preset: Any) -> Callable[[S], S]:
+    """Class decorator: make a `Sampler` known as `name`, with some options preset."""
+
+    def add(cls: S) -> S:
+        if name in _entries and _entries[name].cls.__qualname__ != cls.__qualname__:
+            raise ValueError(f"two samplers are called '{name}': {_entries[name].cls} and {cls}")
+        _entries[name] = Entry(name, cls, preset, cls.__module__)
+        return cls
+
+    return add
+
+
+@cache
+def _load() -> None:
+    """Import every sampler once; a failing import is remembered, not raised."""
+    for module in pkgutil.iter_modules(samplers.__path__):
+        if module.name not in _NOT_SAMPLERS:
+            try:
+                importlib.import_module(f"samplers.{module.name}")
+            except ImportError as error:
+                _missing[module.name] = str(error)
+    for point in entry_points(group=GROUP):
+        try:
+            loaded = point.load()
+        except Exception as error:  # a broken plugin of another package must not break the suite
+            _missing[point.name] = f"{type(error).__name__}: {error}"
+            continue
+        if isinstance(loaded, type) and issubclass(loaded, Sampler):
+            register(point.name)(loaded)
+
+
+def available() -> dict[str, Entry]:
+    """Every sampler that can be used, by name."""
+    _load()
+    return dict(_entries)
+
+
+def unavailable() -> dict[str, str]:
+    """Every sampler that cannot be used here, with the reason."""
+    _load()
+    return dict(_missing)
+
+
+def lookup(name: str) -> Entry:
+    """The sampler of that name.
+
+    Raises:
+        OptionError: there is none, or it can't be used here.
+    """
+    known = available()
+    if name in known:
+        return known[name]
+    if name in unavailable():
+        raise OptionError(f"sampler '{name}' can't be used here: {unavailable()[name]}")
+    raise OptionError(f"unknown sampler '{name}'{did_you_mean(name, known)}; --list shows them all")
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """A hint to append to an error: the nearest known words, or all of them where they are few."""
+    known = list(known)
+    close = difflib.get_close_matches(word, known, n=3, cutoff=0.5)
+    if close:
+        return f"; did you mean {' or '.join(repr(c) for c in close)}?"
+    return f"; there is {', '.join(known)}" if 0 < len(known) <= 12 else ""
+
+
+def parse(text: str, hint: Any, what: str) -> Any:
+    """Read a command-line string as the annotated type of an option (int, float, bool, str, or one of them or None).
+
+    Raises:
+        OptionError: it does not read as that type.
+    """
+    choices = typing.get_args(hint) if typing.get_origin(hint) in (typing.Union, types.UnionType) else (hint,)
+    if type(None) in choices and text.lower() in ("none", "null", "auto"):
+        return None
+    for kind in choices:
+        if kind is bool and text.lower() in ("true", "false", "yes", "no", "1", "0"):
+            return text.lower() in ("true", "yes", "1")
+        if kind in (int, float):
+            try:
+                return kind(text)
+            except ValueError:
+                continue
+        if kind is str:
+            return text
+    names = " or ".join(getattr(kind, "__name__", str(kind)) for kind in choices if kind is not type(None))
+    raise OptionError(f"{what} takes {names}, not '{text}'")
