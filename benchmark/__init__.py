@@ -1,0 +1,1 @@
+"""Runs samplers on problems, measures, stores, and reports."""

@@ -1,0 +1,69 @@
+"""What a problem is: data, a denoiser, a reference, and what measuring needs to know."""
+
+from abc import ABC, abstractmethod
+from typing import Any, ClassVar, Literal
+
+import torch
+from torch import Tensor
+
+Split = Literal["train", "test", "reference"]
+
+
+class Problem(ABC):
+    """Base of all problems. A subclass is a frozen dataclass whose fields are the options a user may set.
+
+    It satisfies `samplers.base.Problem`, so samplers can be fitted to it.
+
+    Class attributes:
+        name: as given to `--problem`.
+        summary: one line for `--list`.
+        metrics: the metrics that apply (names of `benchmark.metrics`).
+        sigma_min, sigma_max: noise range between which the denoiser is meant to be used.
+        dtype: of a sampler's state.
+        shard: samples to a shard; part of a run's key, since noise is drawn shard by shard.
+        feature_name: what `features` are, for the names of metrics and notes.
+    """
+
+    name: ClassVar[str]
+    summary: ClassVar[str]
+    metrics: ClassVar[tuple[str, ...]]
+    sigma_min: float = 0.002
+    sigma_max: float = 80.0
+    dtype: torch.dtype = torch.float32
+    device: torch.device = torch.device("cpu")
+    shard: ClassVar[int] = 500
+    feature_name: ClassVar[str] = ""
+
+    @property
+    @abstractmethod
+    def shape(self) -> tuple[int, ...]:
+        """Shape of one sample, without the batch axis."""
+
+    @property
+    @abstractmethod
+    def mode_weights(self) -> Tensor:
+        """True weights of the modes, or class frequencies of the training split; [C], sums to one."""
+
+    @abstractmethod
+    def denoiser(self, x: Tensor, sigma: Tensor) -> Tensor:
+        """E[x0 | x0 + σn = x]; x [B, *shape], sigma [] or [B]."""
+
+    @abstractmethod
+    def examples(self, split: Split, count: int) -> Tensor:
+        """The first `count` examples of a split, [count, *shape]; fewer where the split is smaller.
+
+        `train` is what models and targets are made of; `test` is held out; `reference` is what distances are measured
+        against: independent exact draws where the law is known, else the training split, as is usual for FID.
+        """
+
+    @abstractmethod
+    def posterior(self, x: Tensor) -> Tensor:
+        """Probabilities of the modes or classes given clean samples x [B, *shape]; [B, C]."""
+
+    def features(self, x: Tensor) -> Tensor | None:
+        """Features for Fréchet distances, [B, D], where the problem has any."""
+        return None
+
+    def fingerprint(self) -> dict[str, Any]:
+        """Hashes of data and checkpoints that determine the outcome beyond the options."""
+        return {}
