@@ -96,10 +96,15 @@ class Sampler(ABC):
     Class attributes:
         summary: one line for `--list`.
         paper: where it comes from (authors, year, arXiv).
+        version: raised when a change of code changes the numbers; part of a run's key.
     """
 
     summary: ClassVar[str] = ""
     paper: ClassVar[str] = ""
+    version: ClassVar[int] = 1
+
+    def check(self, nfe: int) -> None:
+        """Raise OptionError where a budget of `nfe` evaluations does not suffice."""
 
     @abstractmethod
     def fit(self, problem: Problem, nfe: int, progress: bool = False) -> FittedSampler:

@@ -93,13 +93,13 @@ class ShardNoise:
     Drawn on the CPU and moved, so that the numbers do not depend on the device.
 
     Attributes:
-        seed, shard: what the streams are derived from.
+        seed, shard: what the streams are derived from; a shard is a number, or a name for noise outside of runs.
         shape: shape of the whole shard, [S, ...].
         dtype, device: of the tensors handed out.
     """
 
     seed: int
-    shard: int
+    shard: int | str
     shape: tuple[int, ...]
     dtype: torch.dtype = torch.float32
     device: torch.device | str = "cpu"

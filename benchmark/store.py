@@ -1,0 +1,223 @@
+"""The store: one JSON record per run, keyed by the hash of its configuration.
+
+    results/runs/<problem>/<sampler>-nfe<NFE>-seed<seed>-<key>.json    a record
+    results/samples/<key>.npz                                            samples and trajectories for pictures
+    results/.partial/<key>/<shard>.npy                                  shards of a run that was interrupted
+
+Files are written to a temporary name and renamed, so that a killed run leaves nothing half-written.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+import pandas as pd
+
+SCHEMA = 1
+Record = dict[str, Any]
+
+
+class StoreError(ValueError):
+    """The results folder can't be used; the message is one line for the user."""
+
+
+def canonical(config: Mapping[str, Any]) -> str:
+    """JSON text that is the same for equal configurations: sorted keys, no spaces, no NaN."""
+    return json.dumps(config, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
+
+
+def key_of(config: Mapping[str, Any]) -> str:
+    """SHA-256 of the canonical JSON of a configuration, in hexadecimal."""
+    return hashlib.sha256(canonical(config).encode()).hexdigest()
+
+
+def _finite(value: Any) -> Any:
+    """`value` with NaN and infinities, which JSON does not have, as None."""
+    if isinstance(value, Mapping):
+        return {k: _finite(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(v) for v in value]
+    return None if isinstance(value, float) and not np.isfinite(value) else value
+
+
+class Store:
+    """A results folder.
+
+    Raises:
+        StoreError: on creation, where the folder can't be written to.
+    """
+
+    def __init__(self, root: Path | str) -> None:
+        self.root = Path(root)
+        try:
+            self.root.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=self.root):
+                pass
+        except OSError as error:
+            raise StoreError(f"can't write to the results folder {self.root}: {error.strerror or error}") from None
+
+    def path(self, config: Mapping[str, Any]) -> Path:
+        """Where the record of a configuration is."""
+        name = f"{config['sampler']['name']}-nfe{config['nfe']}-seed{config['seed']}-{key_of(config)[:12]}.json"
+        return self.root / "runs" / config["problem"]["name"] / name
+
+    def finished(self, config: Mapping[str, Any]) -> Record | None:
+        """The record of a configuration if it was run to the end, else None (damaged and failed runs are repeated)."""
+        try:
+            record = read_record(self.path(config))
+        except (OSError, StoreError):
+            return None
+        return record if record["status"] == "ok" and record["key"] == key_of(config) else None
+
+    def save(self, record: Record) -> Path:
+        """Write a record, replacing an earlier one of the same key."""
+        path = self.path(record["config"])
+        text = json.dumps(_finite(record), indent=1, allow_nan=False) + "\n"
+        self._write(path, lambda file: file.write(text.encode()))
+        return path
+
+    def save_arrays(self, key: str, **arrays: np.ndarray) -> None:
+        """Keep arrays for pictures beside the record of that key."""
+        self._write(self.root / "samples" / f"{key}.npz", lambda file: np.savez_compressed(file, **arrays))
+
+    def arrays(self, key: str) -> dict[str, np.ndarray] | None:
+        """The arrays kept for a key, or None."""
+        return read_arrays(self.root, key)
+
+    def shard(self, key: str, index: int) -> np.ndarray | None:
+        """A shard that an interrupted run finished, or None."""
+        try:
+            return np.load(self._partial(key) / f"{index}.npy")
+        except (OSError, ValueError, EOFError):
+            return None
+
+    def save_shard(self, key: str, index: int, samples: np.ndarray) -> None:
+        """Keep a finished shard until the run is done."""
+        self._write(self._partial(key) / f"{index}.npy", lambda file: np.save(file, samples))
+
+    def drop_shards(self, key: str) -> None:
+        """Forget the shards of a run."""
+        shutil.rmtree(self._partial(key), ignore_errors=True)
+        parent = self._partial(key).parent
+        if parent.is_dir() and not any(parent.iterdir()):
+            parent.rmdir()
+
+    def _partial(self, key: str) -> Path:
+        return self.root / ".partial" / key
+
+    def _write(self, path: Path, write: Any) -> None:
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+            try:
+                with os.fdopen(descriptor, "wb") as file:
+                    _write_into(file, write)
+                Path(temporary).chmod(0o644)
+                Path(temporary).replace(path)
+            except BaseException:
+                Path(temporary).unlink(missing_ok=True)
+                raise
+        except OSError as error:
+            raise StoreError(f"can't write {path}: {error.strerror or error}") from None
+
+
+def _write_into(file: BinaryIO, write: Any) -> None:
+    write(file)
+    file.flush()
+    os.fsync(file.fileno())
+
+
+def read_record(path: Path) -> Record:
+    """Read and check one record.
+
+    Raises:
+        StoreError: it is no record, or not of this schema.
+    """
+    try:
+        record = json.loads(path.read_text())
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise StoreError(f"{path}: not JSON ({error})") from None
+    wanted = ("key", "config", "status", "metrics", "schema")
+    if not isinstance(record, dict) or any(name not in record for name in wanted):
+        raise StoreError(f"{path}: not a record (needs {', '.join(wanted)})")
+    if record["schema"] != SCHEMA:
+        raise StoreError(f"{path}: record of schema {record['schema']}, this version reads {SCHEMA}")
+    if key_of(record["config"]) != record["key"]:
+        raise StoreError(f"{path}: the key does not fit the configuration (edited or damaged)")
+    return record
+
+
+def read_records(root: Path | str, problem: str = "*") -> list[Record]:
+    """Every readable record below a results folder, in the order of their paths.
+
+    A damaged one is named on standard error, set aside as `<name>.damaged`, and left out.
+    """
+    records = []
+    for path in sorted(Path(root).glob(f"runs/{problem}/*.json")):
+        try:
+            records.append(read_record(path))
+        except StoreError as error:
+            aside = path.with_name(path.name + ".damaged")
+            try:
+                path.replace(aside)
+                print(f"warning: {error}; set aside as {aside.name}", file=sys.stderr)
+            except OSError:
+                print(f"warning: {error}; left out", file=sys.stderr)
+    return records
+
+
+def read_arrays(root: Path | str, key: str) -> dict[str, np.ndarray] | None:
+    """The arrays kept for a key (samples, trajectories), or None where there are none or they can't be read."""
+    try:
+        with np.load(Path(root) / "samples" / f"{key}.npz") as arrays:
+            return dict(arrays)
+    except (OSError, ValueError, EOFError, KeyError):
+        return None
+
+
+def describe(options: Mapping[str, Any]) -> str:
+    """Options as a short text: `width=0.1, modes=8`."""
+    return ", ".join(f"{key}={value:g}" if isinstance(value, float) else f"{key}={value}" for key, value in options.items())
+
+
+def frame(records: Iterable[Record]) -> pd.DataFrame:
+    """One row per finished record and metric value.
+
+    Columns: problem, problem_options, sampler, label (sampler with the options that differ from its defaults), options
+    (the differing ones), nfe (asked), nfe_counted, seed, samples, metric, value, low, high, count, note, key,
+    fit_seconds, sampling_seconds.
+    """
+    rows = []
+    for record in records:
+        if record["status"] != "ok":
+            continue
+        config = record["config"]
+        problem, sampler = config["problem"], config["sampler"]
+        changed = describe(record.get("changed", {}))
+        for metric, estimate in record["metrics"].items():
+            rows.append(
+                {
+                    "problem": problem["name"],
+                    "problem_options": describe(problem["options"]),
+                    "sampler": sampler["name"],
+                    "label": f"{sampler['name']} ({changed})" if changed else sampler["name"],
+                    "options": changed,
+                    "nfe": config["nfe"],
+                    "nfe_counted": record["nfe"],
+                    "seed": config["seed"],
+                    "samples": config["samples"],
+                    "metric": metric,
+                    **{name: estimate.get(name) for name in ("value", "low", "high", "count", "note")},
+                    "key": record["key"],
+                    "fit_seconds": record["fit"]["seconds"],
+                    "sampling_seconds": record["sampling"]["seconds"],
+                }
+            )
+    return pd.DataFrame(rows)

@@ -1,0 +1,118 @@
+"""Controls: what is left of DPM-OT when one of its parts is taken away."""
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+import dpmot
+from samplers.base import Denoiser, OptionError, Problem, Sampler
+from samplers.dpmot import DPMOT, TARGETS, Latents, LatentSampler, Start, transport_problem
+from samplers.noise import ShardNoise, stream
+from samplers.registry import register
+
+
+def random_index(noise: ShardNoise, count: int) -> Tensor:
+    """Uniform indices below `count`, one a sample, from the shard's own stream; [S]."""
+    return (noise.uniform("index") * count).long()
+
+
+@register("random-latent")
+@dataclass(frozen=True)
+class RandomLatent(LatentSampler):
+    """A latent drawn uniformly at random, then the same reverse steps: DPM-OT without its OT map.
+
+    With a hard map and equal masses DPM-OT has exactly this output law, since z is not used again after T_h(z).
+    """
+
+    summary: ClassVar[str] = "DPM-OT with a random latent in place of the OT map"
+    paper: ClassVar[str] = "control of this suite"
+
+    def start(self, latents: Latents, progress: bool) -> tuple[Start, dict[str, Any]]:
+        def start(z: Tensor, noise: ShardNoise) -> Tensor:
+            return latents.noised[random_index(noise, len(latents)).to(latents.noised.device)]
+
+        return start, {}
+
+
+@register("unsolved-map")
+@dataclass(frozen=True)
+class UnsolvedMap(DPMOT):
+    """DPM-OT with heights that do not solve the OT problem.
+
+    Attributes:
+        heights: `zero` (h = 0: the cells of the largest inner product), `closed-form` (the solver's start, not
+            iterated), or `shuffled` (the solved heights, permuted among the targets).
+    """
+
+    summary: ClassVar[str] = "DPM-OT with an OT map that was not solved"
+    paper: ClassVar[str] = "control of this suite"
+
+    heights: str = "zero"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.heights not in ("zero", "closed-form", "shuffled"):
+            raise OptionError(f"unknown heights '{self.heights}': choose zero, closed-form or shuffled")
+
+    def start(self, latents: Latents, progress: bool) -> tuple[Start, dict[str, Any]]:
+        transport = transport_problem(latents)
+        brenier = self.make_map(transport, self.make_heights(transport, progress))
+        return (lambda z, noise: brenier(z.flatten(1)).reshape(z.shape)), {}
+
+    def make_heights(self, transport: dpmot.SemiDiscreteProblem, progress: bool) -> Tensor:
+        """The heights of the option `heights`, [N]."""
+        if self.heights == "closed-form":
+            return dpmot.closed_form_heights(transport)
+        if self.heights == "shuffled":
+            solved = dpmot.solve(transport, tv=self.tv, seed=self.target_seed, progress=progress).heights
+            return solved[torch.randperm(len(solved), generator=stream("shuffle", self.target_seed)).to(solved.device)]
+        return torch.zeros(transport.num_targets, dtype=transport.targets.dtype, device=transport.targets.device)
+
+
+@dataclass(frozen=True)
+class _FittedCopy:
+    examples: Tensor
+    info: dict[str, Any]
+
+    def sample(self, denoiser: Denoiser, noise: ShardNoise) -> Tensor:
+        return self.examples[random_index(noise, len(self.examples)).to(self.examples.device)]
+
+
+@register("copy-target")
+@dataclass(frozen=True)
+class CopyTarget(Sampler):
+    """Return a random clean example and call no network: what replaying the targets alone is worth.
+
+    Attributes:
+        targets: the split that is replayed, `train` or `test`.
+        count: how many of its examples.
+    """
+
+    summary: ClassVar[str] = "a random training example as it is; no network"
+    paper: ClassVar[str] = "control of this suite"
+
+    targets: str = "train"
+    count: int = 2000
+
+    def __post_init__(self) -> None:
+        if self.targets not in TARGETS[:2]:
+            raise OptionError(f"unknown targets '{self.targets}': choose train or test")
+        if self.count < 1:
+            raise OptionError(f"count must be at least 1, got {self.count}")
+
+    def fit(self, problem: Problem, nfe: int, progress: bool = False) -> _FittedCopy:
+        examples = problem.examples(self.targets, self.count).to(problem.device, problem.dtype)  # type: ignore[arg-type]
+        return _FittedCopy(examples, {"targets": len(examples)})
+
+
+@register("held-out")
+@dataclass(frozen=True)
+class HeldOut(CopyTarget):
+    """Real examples that no model and no target set has seen: the floor of every measure."""
+
+    summary: ClassVar[str] = "random held-out real examples: the floor of every measure"
+
+    targets: str = "test"
+    count: int = 10_000

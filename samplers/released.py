@@ -1,0 +1,191 @@
+"""DPM-OT as its released code does it (github.com/cognaclee/DPM-OT, commit b7956eb).
+
+Written anew from reading that code. Each way in which it differs from the description (`samplers.dpmot`) is an option
+with the released behaviour as its default. Levels are in units of images in [−1, 1], twice those of the release.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from time import perf_counter
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from samplers.base import Denoiser, OptionError, Problem, Sampler
+from samplers.dpmot import TARGETS, make_latents
+from samplers.noise import ShardNoise, stream
+from samplers.registry import register
+
+
+@register("dpmot-released")
+@dataclass(frozen=True)
+class DPMOTReleased(Sampler):
+    """Uniform source, uncentred Adam, latents from the test split, and a chain that starts below their level.
+
+    The ladder is σ_j, j = 0..L−1, geometric. Latents are noised at σ[L−B]; the chain starts at σ[L−⌊B/n⌋] and makes n
+    Langevin steps a level (B mod n at the last, where that is not 0), then one denoising evaluation. So a budget of
+    NFE = B + 1 is used up where n divides B.
+
+    Attributes:
+        targets: `test`, as `test()` of the release noises the test images; `train` or `model` otherwise.
+        count: how many latents, N.
+        level: `mismatched` as released, or `matched` (the latents at the level where the chain starts).
+        source: `uniform` on [0, 1]^d, or `gaussian`.
+        centred: subtract the means of source and targets before solving (the release does not).
+        iterations: Adam's iterations (the release runs 1,000, from 9,000 to 10,000, on heights that it doesn't ship).
+        lr: Adam's step (no bias correction).
+        tol: stop at ‖gradient‖₂ < tol with no empty cell; it lies below the sampling noise at N = 10,000.
+        levels, sigma_max, sigma_min: the ladder; CIFAR-10's of the release by default.
+        n_steps_each: n, Langevin steps a level.
+        step: Langevin step size over σ², the release's step_lr/σ_min².
+        target_seed: seed of the latents' noise and of the solve.
+    """
+
+    summary: ClassVar[str] = "the released code's scheme: uniform source, mismatched level, Langevin"
+    paper: ClassVar[str] = "github.com/cognaclee/DPM-OT, commit b7956eb"
+
+    targets: str = "test"
+    count: int = 2000
+    level: str = "mismatched"
+    source: str = "uniform"
+    centred: bool = False
+    iterations: int = 1000
+    lr: float = 0.1
+    tol: float = 8e-4
+    levels: int = 232
+    sigma_max: float = 100.0
+    sigma_min: float = 0.02
+    n_steps_each: int = 5
+    step: float = 0.062
+    target_seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name, choices in (
+            ("targets", TARGETS),
+            ("level", ("mismatched", "matched")),
+            ("source", ("uniform", "gaussian")),
+        ):
+            if getattr(self, name) not in choices:
+                raise OptionError(f"unknown {name} '{getattr(self, name)}': choose one of {', '.join(choices)}")
+        for name in ("count", "iterations", "n_steps_each", "levels"):
+            if getattr(self, name) < 1:
+                raise OptionError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if not 0 < self.sigma_min < self.sigma_max:
+            raise OptionError(f"needs 0 < sigma_min < sigma_max, got {self.sigma_min:g} and {self.sigma_max:g}")
+
+    def check(self, nfe: int) -> None:
+        if nfe < 2:
+            raise OptionError(f"needs at least 2 evaluations, got {nfe}")
+        if nfe > self.levels:
+            raise OptionError(f"has a ladder of {self.levels} levels, too few for {nfe} evaluations")
+
+    def langevin_steps(self, back: int) -> list[int]:
+        """Steps at each of the last ⌊B/n⌋ levels, for B = `back`."""
+        whole, rest = divmod(back, self.n_steps_each)
+        steps = [self.n_steps_each] * whole
+        return steps[:-1] + [rest] if steps and rest else steps
+
+    def back_steps(self, nfe: int) -> int:
+        """The largest B whose chain uses most of a budget: Σ steps + 1 ≤ nfe."""
+        return max(range(nfe), key=lambda back: (sum(self.langevin_steps(back)), back))
+
+    def fit(self, problem: Problem, nfe: int, progress: bool = False) -> "_Fitted":
+        self.check(nfe)
+        back = self.back_steps(nfe)
+        ratio = (self.sigma_min / self.sigma_max) ** (1 / (self.levels - 1))
+        ladder = [self.sigma_max * ratio**j for j in range(self.levels)]
+        steps = self.langevin_steps(back)
+        chain = ladder[self.levels - len(steps) :]
+        matched = self.level == "matched" and chain
+        sigma_m = chain[0] if matched else ladder[self.levels - max(back, 1)]
+        latents = make_latents(problem, self.targets, self.count, sigma_m, self.target_seed)
+        began = perf_counter()
+        points = self.centre(latents.noised.flatten(1))
+        heights, info = self.solve(points, progress)
+        info |= {"sigma_m": sigma_m, "chain_start": (chain or ladder)[0 if chain else -1], "targets": len(latents)}
+        info["start_seconds"] = perf_counter() - began
+        return _Fitted(self, latents.noised, points, heights, list(zip(chain, steps, strict=True)), info)
+
+    def centre(self, points: Tensor) -> Tensor:
+        """The points [N, d] as the scores see them."""
+        return points - points.mean(0) if self.centred else points
+
+    def source_samples(self, z: Tensor) -> Tensor:
+        """White noise z as samples of the source, as the scores see them; uniform is Φ(z): all arms share their noise."""
+        x = torch.special.ndtr(z) if self.source == "uniform" else z
+        return x - 0.5 if self.centred and self.source == "uniform" else x
+
+    def solve(self, points: Tensor, progress: bool) -> tuple[Tensor, dict[str, Any]]:
+        """Heights of the scores ⟨x, y⟩ + h by the release's Adam, [N]; what to record of it.
+
+        An iteration counts 10 N source samples; after 50 iterations without a better gradient norm, the samples are
+        doubled and the step multiplied by 0.8, at most three times. The heights of the last iteration are used.
+        """
+        count, dim = points.shape
+        generator = stream("released", self.target_seed)
+        heights, m, v = (torch.zeros(count, dtype=points.dtype, device=points.device) for _ in range(3))
+        lr, samples, best, bad, doubled, drawn = self.lr, 10 * count, float("inf"), 0, 0, 0
+        history: list[dict[str, float]] = []
+        mass, began = heights, perf_counter()
+        for iteration in tqdm(range(self.iterations), "released OT", disable=not progress, leave=False):
+            hits = torch.zeros(count, dtype=torch.long, device=points.device)
+            for size in _chunks(samples, 4000):
+                z = torch.randn(size, dim, generator=generator, dtype=points.dtype).to(points.device)
+                hits += (self.source_samples(z) @ points.T + heights).argmax(1).bincount(minlength=count)
+            drawn += samples
+            mass = hits.to(points.dtype) / samples
+            gradient = mass - 1 / count
+            m = 0.9 * m + 0.1 * gradient
+            v = 0.999 * v + 0.001 * gradient**2
+            heights = heights - lr * m / (v.sqrt() + 1e-8)
+            heights = heights - heights.mean()
+            norm, empty = float(gradient.norm()), int((hits == 0).sum())
+            if iteration % 10 == 9:
+                tv = float(gradient.abs().sum() / 2)
+                history.append({"samples": drawn, "seconds": perf_counter() - began, "tv": tv, "empty_cells": empty})
+            if norm < self.tol and empty == 0:
+                break
+            best, bad = (norm, 0) if norm < best else (best, bad + 1)
+            if bad > 50 and doubled < 3:
+                samples, lr, best, bad, doubled = 2 * samples, 0.8 * lr, float("inf"), 0, doubled + 1
+        info = {
+            "iterations": iteration + 1,
+            "samples": drawn,
+            "gradient_norm": norm,
+            "in_sample_tv": float((mass - 1 / count).abs().sum() / 2),
+            "empty_cells": empty,
+            "history": history,
+        }
+        return heights, info
+
+
+def _chunks(total: int, size: int) -> Iterator[int]:
+    for start in range(0, total, size):
+        yield min(size, total - start)
+
+
+@dataclass(frozen=True)
+class _Fitted:
+    sampler: DPMOTReleased
+    latents: Tensor
+    points: Tensor
+    heights: Tensor
+    chain: list[tuple[float, int]]
+    info: dict[str, Any] = field(default_factory=dict)
+
+    def start(self, z: Tensor) -> Tensor:
+        """The latent that white noise z [S, *shape] is sent to."""
+        scores = self.sampler.source_samples(z.flatten(1)) @ self.points.T + self.heights
+        return self.latents[scores.argmax(1)]
+
+    def sample(self, denoiser: Denoiser, noise: ShardNoise) -> Tensor:
+        """Samples of one shard, [S, ...]."""
+        x = self.start(noise.initial())
+        for sigma, steps in self.chain:
+            size = self.sampler.step * sigma**2
+            for _ in range(steps):
+                score = (denoiser(x, sigma) - x) / sigma**2
+                x = x + size * score + (2 * size) ** 0.5 * noise.step()
+        return denoiser(x, self.sampler.sigma_min)
