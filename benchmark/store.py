@@ -2,7 +2,7 @@
 
     results/runs/<problem>/<sampler>-nfe<NFE>-seed<seed>-<key>.json    a record
     results/samples/<key>.npz                                            samples and trajectories for pictures
-    results/.partial/<key>/<shard>.npy                                  shards of a run that was interrupted
+    results/.partial/<key>/<shard>.npz                                  shards of a run that was interrupted
 
 Files are written to a temporary name and renamed, so that a killed run leaves nothing half-written.
 """
@@ -13,6 +13,7 @@ import os
 import shutil
 import sys
 import tempfile
+import zipfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -70,11 +71,9 @@ class Store:
 
     def finished(self, config: Mapping[str, Any]) -> Record | None:
         """The record of a configuration if it was run to the end, else None (damaged and failed runs are repeated)."""
-        try:
-            record = read_record(self.path(config))
-        except (OSError, StoreError):
-            return None
-        return record if record["status"] == "ok" and record["key"] == key_of(config) else None
+        path = self.path(config)
+        record = read_or_set_aside(path) if path.exists() else None
+        return record if record and record["status"] == "ok" and record["key"] == key_of(config) else None
 
     def save(self, record: Record) -> Path:
         """Write a record, replacing an earlier one of the same key."""
@@ -91,16 +90,13 @@ class Store:
         """The arrays kept for a key, or None."""
         return read_arrays(self.root, key)
 
-    def shard(self, key: str, index: int) -> np.ndarray | None:
+    def shard(self, key: str, index: int) -> dict[str, np.ndarray] | None:
         """A shard that an interrupted run finished, or None."""
-        try:
-            return np.load(self._partial(key) / f"{index}.npy")
-        except (OSError, ValueError, EOFError):
-            return None
+        return _load(self._partial(key) / f"{index}.npz")
 
-    def save_shard(self, key: str, index: int, samples: np.ndarray) -> None:
+    def save_shard(self, key: str, index: int, **arrays: np.ndarray) -> None:
         """Keep a finished shard until the run is done."""
-        self._write(self._partial(key) / f"{index}.npy", lambda file: np.save(file, samples))
+        self._write(self._partial(key) / f"{index}.npz", lambda file: np.savez(file, **arrays))
 
     def drop_shards(self, key: str) -> None:
         """Forget the shards of a run."""
@@ -154,37 +150,42 @@ def read_record(path: Path) -> Record:
     return record
 
 
-def read_records(root: Path | str, problem: str = "*") -> list[Record]:
-    """Every readable record below a results folder, in the order of their paths.
-
-    A damaged one is named on standard error, set aside as `<name>.damaged`, and left out.
-    """
-    records = []
-    for path in sorted(Path(root).glob(f"runs/{problem}/*.json")):
+def read_or_set_aside(path: Path) -> Record | None:
+    """A record; or None for a damaged one, which is named on standard error and renamed to `<name>.damaged`."""
+    try:
+        return read_record(path)
+    except (OSError, StoreError) as error:
         try:
-            records.append(read_record(path))
-        except StoreError as error:
-            aside = path.with_name(path.name + ".damaged")
-            try:
-                path.replace(aside)
-                print(f"warning: {error}; set aside as {aside.name}", file=sys.stderr)
-            except OSError:
-                print(f"warning: {error}; left out", file=sys.stderr)
-    return records
+            path.replace(path.with_name(path.name + ".damaged"))
+            print(f"warning: {error}; set aside as {path.name}.damaged", file=sys.stderr)
+        except OSError:
+            print(f"warning: {error}; left out", file=sys.stderr)
+        return None
+
+
+def read_records(root: Path | str, problem: str = "*") -> list[Record]:
+    """Every readable record below a results folder, in the order of their paths; damaged ones are set aside."""
+    paths = sorted(Path(root).glob(f"runs/{problem}/*.json"))
+    return [record for record in map(read_or_set_aside, paths) if record]
 
 
 def read_arrays(root: Path | str, key: str) -> dict[str, np.ndarray] | None:
     """The arrays kept for a key (samples, trajectories), or None where there are none or they can't be read."""
+    return _load(Path(root) / "samples" / f"{key}.npz")
+
+
+def _load(path: Path) -> dict[str, np.ndarray] | None:
     try:
-        with np.load(Path(root) / "samples" / f"{key}.npz") as arrays:
+        with np.load(path) as arrays:
             return dict(arrays)
-    except (OSError, ValueError, EOFError, KeyError):
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile):
         return None
 
 
 def describe(options: Mapping[str, Any]) -> str:
     """Options as a short text: `width=0.1, modes=8`."""
-    return ", ".join(f"{key}={value:g}" if isinstance(value, float) else f"{key}={value}" for key, value in options.items())
+    texts = {key: f"{value:g}" if isinstance(value, float) else str(value) for key, value in options.items()}
+    return ", ".join(f"{key}={text}" for key, text in texts.items())
 
 
 def frame(records: Iterable[Record]) -> pd.DataFrame:

@@ -103,7 +103,7 @@ class Sampler(ABC):
     paper: ClassVar[str] = ""
     version: ClassVar[int] = 1
 
-    def check(self, nfe: int) -> None:
+    def check(self, nfe: int) -> None:  # noqa: B027 (any budget suffices, unless a subclass says otherwise)
         """Raise OptionError where a budget of `nfe` evaluations does not suffice."""
 
     @abstractmethod
@@ -126,8 +126,9 @@ class ReverseSampler(Sampler):
 
     Attributes:
         grid: spacing of the noise levels, a name of `samplers.noise.GRIDS`.
-        end: what happens at the end level σ_min: `denoise` returns D(x; σ_min), one more evaluation;
-            `zero` makes the solver's own step from σ_min to 0; `sigma-min` returns x at σ_min, with its noise.
+        end: what happens at the end level σ_min: `denoise` returns D(x; σ_min), one more evaluation; `zero` makes the
+            solver's own step from σ_min to 0, one evaluation too and the same as `denoise` for all but the PNDM family
+            and Heun with churn; `sigma-min` returns x at σ_min, with its noise.
         sigma_max, sigma_min: noise range; the problem's own where None.
 
     The levels are float64 scalars on the CPU whatever the state's type and device, so that coefficients are exact.
@@ -143,31 +144,43 @@ class ReverseSampler(Sampler):
         if self.end not in END_LEVELS:
             raise OptionError(f"unknown end '{self.end}': choose one of {', '.join(END_LEVELS)}")
 
+    @property
+    def convergence(self) -> int | None:
+        """Nominal order of the global error in the length of the steps; None for stochastic samplers."""
+        return None
+
     @abstractmethod
     def cost(self, intervals: int) -> int:
-        """Evaluations that `integrate` makes on a grid of so many intervals (increasing; the end level left out)."""
+        """Evaluations that a grid of so many intervals takes (increasing; the end level left out)."""
 
     @abstractmethod
     def integrate(self, denoiser: Denoiser, x: Tensor, sigmas: Tensor, noise: ShardNoise) -> Tensor:
         """Take x [S, ...] from sigmas[0] down to sigmas[-1] (decreasing, [intervals + 1]; the last may be 0)."""
 
+    def spend(self, nfe: int) -> int:
+        """What `nfe` evaluations leave for the grid: the end level takes one, save with `sigma-min`."""
+        return nfe - (self.end != "sigma-min")
+
     def intervals(self, nfe: int) -> int:
-        """The most grid intervals that `nfe` evaluations pay for, the end level included."""
-        spend = nfe - (self.end == "denoise")
+        """The most grid intervals that `nfe` evaluations pay for, beside the end level."""
         intervals = 0
-        while self.cost(intervals + 1) <= spend:
+        while self.cost(intervals + 1) <= self.spend(nfe):
             intervals += 1
-        return intervals - (self.end == "zero")
+        return intervals
 
     def check(self, nfe: int) -> None:
         """Raise OptionError where `nfe` evaluations do not pay for one interval."""
-        if self.intervals(nfe) < 1:
-            enough = next(n for n in range(nfe + 1, nfe + 100) if self.intervals(n) >= 1)
+        enough = self.cost(1) + (self.end != "sigma-min")
+        if nfe < enough:
             raise OptionError(f"needs at least {enough} evaluations, got {nfe}")
 
     def fit(self, problem: Problem, nfe: int, progress: bool = False) -> "FittedReverse":
         self.check(nfe)
-        return FittedReverse(self, nfe, self.sigma_max or problem.sigma_max, self.sigma_min or problem.sigma_min)
+        sigma_max = problem.sigma_max if self.sigma_max is None else self.sigma_max
+        sigma_min = problem.sigma_min if self.sigma_min is None else self.sigma_min
+        if not 0 < sigma_min < sigma_max < math.inf:
+            raise OptionError(f"needs 0 < sigma_min < sigma_max, got {sigma_min:g} and {sigma_max:g}")
+        return FittedReverse(self, nfe, sigma_max, sigma_min)
 
     def solve(
         self, denoiser: Denoiser, x: Tensor, sigma_max: float, sigma_min: float, noise: ShardNoise, nfe: int

@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-import dpmot
+from dpmot import SemiDiscreteProblem, closed_form_heights, solve
 from samplers.base import Denoiser, OptionError, Problem, Sampler
 from samplers.dpmot import DPMOT, TARGETS, Latents, LatentSampler, Start, transport_problem
 from samplers.noise import ShardNoise, stream
@@ -61,12 +61,12 @@ class UnsolvedMap(DPMOT):
         brenier = self.make_map(transport, self.make_heights(transport, progress))
         return (lambda z, noise: brenier(z.flatten(1)).reshape(z.shape)), {}
 
-    def make_heights(self, transport: dpmot.SemiDiscreteProblem, progress: bool) -> Tensor:
+    def make_heights(self, transport: SemiDiscreteProblem, progress: bool) -> Tensor:
         """The heights of the option `heights`, [N]."""
         if self.heights == "closed-form":
-            return dpmot.closed_form_heights(transport)
+            return closed_form_heights(transport)
         if self.heights == "shuffled":
-            solved = dpmot.solve(transport, tv=self.tv, seed=self.target_seed, progress=progress).heights
+            solved = solve(transport, tv=self.tv, seed=self.target_seed, progress=progress).heights
             return solved[torch.randperm(len(solved), generator=stream("shuffle", self.target_seed)).to(solved.device)]
         return torch.zeros(transport.num_targets, dtype=transport.targets.dtype, device=transport.targets.device)
 

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-import dpmot
+from dpmot import Gaussian, HardMap, SemiDiscreteProblem, SoftmaxMap, TopKMap, solve
 from samplers.base import Denoiser, OptionError, Problem, ReverseSampler, Sampler
 from samplers.noise import ShardNoise, stream, vp_sigma
 from samplers.registry import lookup, register
@@ -140,9 +140,9 @@ class FittedLatent:
         return self.solver.solve(denoiser, y, self.sigma_m, self.sigma_min, noise, self.nfe)
 
 
-def transport_problem(latents: Latents) -> dpmot.SemiDiscreteProblem:
+def transport_problem(latents: Latents) -> SemiDiscreteProblem:
     """Semi-discrete OT from white noise N(0, I) to the latents with equal masses (quadratic cost)."""
-    return dpmot.SemiDiscreteProblem(latents.noised.flatten(1), dpmot.Gaussian())
+    return SemiDiscreteProblem(latents.noised.flatten(1), Gaussian())
 
 
 @register("dpmot")
@@ -178,7 +178,7 @@ class DPMOT(LatentSampler):
 
     def start(self, latents: Latents, progress: bool) -> tuple[Start, dict[str, Any]]:
         transport = transport_problem(latents)
-        solution = dpmot.solve(
+        solution = solve(
             transport,
             tv=self.tv,
             confidence=self.confidence,
@@ -189,10 +189,10 @@ class DPMOT(LatentSampler):
         brenier = self.make_map(transport, solution.heights)
         return (lambda z, noise: brenier(z.flatten(1)).reshape(z.shape)), solution.summary()
 
-    def make_map(self, transport: dpmot.SemiDiscreteProblem, heights: Tensor) -> Callable[[Tensor], Tensor]:
+    def make_map(self, transport: SemiDiscreteProblem, heights: Tensor) -> Callable[[Tensor], Tensor]:
         """The map of the option `map`, from z [S, d] to latents [S, d]."""
         if self.map == "top-k":
-            return dpmot.TopKMap(transport, heights, k=self.k, angle=self.angle)
+            return TopKMap(transport, heights, k=self.k, angle=self.angle)
         if self.map == "softmax":
-            return dpmot.SoftmaxMap(transport, heights, temperature=self.temperature)
-        return dpmot.HardMap(transport, heights)
+            return SoftmaxMap(transport, heights, temperature=self.temperature)
+        return HardMap(transport, heights)

@@ -17,14 +17,14 @@ BETA_MIN, BETA_MAX = 0.1, 20.0
 
 
 def vp_sigma(t: Tensor) -> Tensor:
-    """σ of the linear VP schedule at time t: σ² = exp(∫β) − 1 (Song et al. 2021, eq. 33; Karras et al. 2022, table 1)."""
+    """σ of the linear VP schedule at time t: σ² = exp(∫β) − 1 (Karras et al. 2022, table 1)."""
     return (0.5 * (BETA_MAX - BETA_MIN) * t**2 + BETA_MIN * t).expm1().sqrt()
 
 
 def vp_time(sigma: Tensor) -> Tensor:
     """Inverse of `vp_sigma`; beyond t = 1 the schedule is continued."""
-    slope = BETA_MAX - BETA_MIN
-    return ((BETA_MIN**2 + 2 * slope * (sigma**2).log1p()).sqrt() - BETA_MIN) / slope
+    integral = (sigma**2).log1p()  # the root of a quadratic, in the form that keeps its digits at small σ
+    return 2 * integral / ((BETA_MIN**2 + 2 * (BETA_MAX - BETA_MIN) * integral).sqrt() + BETA_MIN)
 
 
 def vp_alpha(sigma: Tensor) -> Tensor:
@@ -75,7 +75,7 @@ def make_grid(name: str, steps: int, sigma_max: float, sigma_min: float) -> Tens
     if steps < 1:
         raise ValueError(f"a grid needs at least 1 interval, got {steps}")
     if not 0 < sigma_min < sigma_max < math.inf:
-        raise ValueError(f"a grid needs 0 < sigma_min < sigma_max, got sigma_min={sigma_min:g}, sigma_max={sigma_max:g}")
+        raise ValueError(f"a grid needs 0 < sigma_min < sigma_max, got {sigma_min:g} and {sigma_max:g}")
     return GRIDS[name](steps, sigma_max, sigma_min)
 
 

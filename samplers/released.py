@@ -85,7 +85,7 @@ class DPMOTReleased(Sampler):
         """Steps at each of the last ⌊B/n⌋ levels, for B = `back`."""
         whole, rest = divmod(back, self.n_steps_each)
         steps = [self.n_steps_each] * whole
-        return steps[:-1] + [rest] if steps and rest else steps
+        return [*steps[:-1], rest] if steps and rest else steps
 
     def back_steps(self, nfe: int) -> int:
         """The largest B whose chain uses most of a budget: Σ steps + 1 ≤ nfe."""
@@ -113,7 +113,7 @@ class DPMOTReleased(Sampler):
         return points - points.mean(0) if self.centred else points
 
     def source_samples(self, z: Tensor) -> Tensor:
-        """White noise z as samples of the source, as the scores see them; uniform is Φ(z): all arms share their noise."""
+        """White noise z as samples of the source, as the scores see them; uniform ones are Φ(z), so arms share noise."""
         x = torch.special.ndtr(z) if self.source == "uniform" else z
         return x - 0.5 if self.centred and self.source == "uniform" else x
 

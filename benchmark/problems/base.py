@@ -1,7 +1,7 @@
 """What a problem is: data, a denoiser, a reference, and what measuring needs to know."""
 
 from abc import ABC, abstractmethod
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, Self
 
 import torch
 from torch import Tensor
@@ -33,6 +33,11 @@ class Problem(ABC):
     device: torch.device = torch.device("cpu")
     shard: ClassVar[int] = 500
     feature_name: ClassVar[str] = ""
+
+    def to(self, device: torch.device | str) -> Self:
+        """This problem with its network, and the samples drawn from it, on a device."""
+        object.__setattr__(self, "device", torch.device(device))
+        return self
 
     @property
     @abstractmethod

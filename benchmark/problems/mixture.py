@@ -12,6 +12,8 @@ from benchmark.problems.base import Problem, Split
 from samplers.base import OptionError
 from samplers.noise import stream
 
+BLOCK = 1000  # examples are drawn so many at a time, so that asking for more only adds to them
+
 
 class GaussianMixture(Problem):
     """Isotropic mixture Σ_k w_k N(m_k, width² I) with its exact denoiser, sampling and posterior over modes.
@@ -38,7 +40,7 @@ class GaussianMixture(Problem):
         return self.mode_weights.to(x).log() - square / (2 * variance)
 
     def denoiser(self, x: Tensor, sigma: Tensor) -> Tensor:
-        """The exact E[x0 | x]: in mode k it is m_k + width²/(width² + σ²) (x − m_k), averaged over the posterior of k."""
+        """The exact E[x0 | x]: the mean over modes k of m_k + width²/(width² + σ²) (x − m_k), by their posterior."""
         variance = self.width**2 + torch.as_tensor(sigma, dtype=x.dtype, device=x.device).reshape(-1, 1) ** 2
         centre = self._log_joint(x, variance).softmax(1) @ self.means.to(x)
         return centre + self.width**2 / variance * (x - centre)
@@ -53,7 +55,8 @@ class GaussianMixture(Problem):
         return self.means[mode] + self.width * noise
 
     def examples(self, split: Split, count: int) -> Tensor:
-        return self.draw(count, stream("mixture", split)).to(self.device)
+        blocks = [self.draw(BLOCK, stream("mixture", split, block)) for block in range(-(-count // BLOCK))]
+        return torch.cat(blocks)[:count].to(self.device)
 
 
 def _positive(**values: float) -> None:

@@ -1,0 +1,143 @@
+"""Carries out one run: fit, sample shard by shard, measure, store."""
+
+import math
+import traceback
+from datetime import UTC, datetime
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from benchmark import environment, metrics
+from benchmark.plan import Run
+from benchmark.store import SCHEMA, Record, Store, canonical, key_of
+from samplers.base import CountingDenoiser, Denoiser, FittedSampler
+from samplers.noise import ShardNoise
+
+PICTURED_POINTS, PICTURED_IMAGES, PICTURED_PATHS = 1000, 64, 64
+
+
+class Executor:
+    """Carries out runs, keeping what seeds share (fits).
+
+    Attributes:
+        store: where records go.
+        batch: samples that the network sees at once; None for a whole shard.
+    """
+
+    def __init__(self, store: Store, batch: int | None = None, progress: bool = False) -> None:
+        self.store, self.batch, self.progress = store, batch, progress
+        self._fit: tuple[str, FittedSampler, float] | None = None
+
+    def execute(self, run: Run, anew: bool = False) -> Record:
+        """Carry out a run and store its record; a failure is recorded, not raised. `anew` forgets finished shards."""
+        config = run.config()
+        if anew:
+            self.store.drop_shards(key_of(config))
+        record: Record = {
+            "schema": SCHEMA,
+            "key": key_of(config),
+            "config": config,
+            "changed": run.changed(),
+            "status": "ok",
+            "error": None,
+            "metrics": {},
+            "environment": environment.describe(str(run.problem.device)),
+            "created": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        }
+        try:
+            self._carry_out(run, record)
+        except Exception as error:  # one failing run must not stop the others
+            last = traceback.extract_tb(error.__traceback__)[-1]
+            where = f"{'/'.join(last.filename.split('/')[-2:])}:{last.lineno}"
+            message = " ".join(str(error).split())
+            record |= {"status": "failed", "error": f"{type(error).__name__}: {message} ({where})", "metrics": {}}
+        self.store.save(record)
+        if record["status"] == "ok":
+            self.store.drop_shards(record["key"])
+        return record
+
+    def _carry_out(self, run: Run, record: Record) -> None:
+        fitted, seconds = self.fitted(run)
+        record["fit"] = {"seconds": seconds, "info": dict(fitted.info)}
+        began = perf_counter()
+        samples, nfe = self.sample(run, fitted, record["key"])
+        seconds = perf_counter() - began
+        record["nfe"] = nfe
+        record["sampling"] = {"seconds": seconds, "samples_per_second": run.samples / seconds}
+        began = perf_counter()
+        estimates = metrics.compute(run.problem.metrics, samples, run.problem, run.seed)
+        record["metrics"] = {name: vars(estimate) for name, estimate in estimates.items()}
+        record["measuring"] = {"seconds": perf_counter() - began}
+        if run.seed == 0:
+            self.store.save_arrays(record["key"], **self.pictures(run, fitted, samples))
+
+    def fitted(self, run: Run) -> tuple[FittedSampler, float]:
+        """The sampler made ready, and the seconds that took; seeds of one sampler and budget share it."""
+        config = run.config()
+        key = canonical({name: config[name] for name in ("problem", "sampler", "nfe")})
+        if self._fit is None or self._fit[0] != key:
+            began = perf_counter()
+            fitted = run.sampler.fit(run.problem, run.nfe, progress=self.progress)
+            self._fit = key, fitted, perf_counter() - began
+        return self._fit[1:]
+
+    def sample(self, run: Run, fitted: FittedSampler, key: str) -> tuple[Tensor, int]:
+        """All samples of a run [samples, *shape], and the evaluations counted a sample; finished shards are kept."""
+        shards, nfe = [], 0
+        for index in range(math.ceil(run.samples / run.problem.shard)):
+            kept = self.store.shard(key, index)
+            if kept is None:
+                denoiser = CountingDenoiser(run.problem.denoiser, run.nfe, self.batch)
+                samples = fitted.sample(denoiser, shard_noise(run, index)).cpu().numpy()
+                kept = {"samples": samples, "nfe": np.array(denoiser.nfe)}
+                self.store.save_shard(key, index, **kept)
+            shards.append(torch.from_numpy(kept["samples"]))
+            nfe = max(nfe, int(kept["nfe"]))
+        return torch.cat(shards)[: run.samples].to(run.problem.device), nfe
+
+    def pictures(self, run: Run, fitted: FittedSampler, samples: Tensor) -> dict[str, np.ndarray]:
+        """Arrays for pictures: points and paths on the plane, or some images."""
+        if len(run.problem.shape) == 3:
+            pixels = ((samples[:PICTURED_IMAGES] + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
+            return {"samples": pixels.permute(0, 2, 3, 1).squeeze(-1).cpu().numpy()}
+        if run.problem.shape != (2,):
+            return {}
+        recorder = Recorder(run.problem.denoiser, PICTURED_PATHS)
+        noise = shard_noise(run, 0)
+        final = fitted.sample(recorder, noise)[:PICTURED_PATHS]
+        return {
+            "samples": _half(samples[:PICTURED_POINTS]),
+            "reference": _half(run.problem.examples("reference", PICTURED_POINTS)),
+            "noise": _half(noise.initial()[:PICTURED_PATHS]),
+            "trajectory": _half(torch.stack([*recorder.states, final])),
+            "trajectory_sigma": np.array([*recorder.sigmas, 0.0], dtype=np.float32),
+        }
+
+
+def shard_noise(run: Run, index: int) -> ShardNoise:
+    """The noise of a shard of a run; every shard has the full size, so that it does not depend on `samples`."""
+    shape = (run.problem.shard, *run.problem.shape)
+    return ShardNoise(run.seed, index, shape, run.problem.dtype, run.problem.device)
+
+
+class Recorder:
+    """A denoiser that remembers where the first samples were at every evaluation."""
+
+    def __init__(self, denoiser: Denoiser, count: int) -> None:
+        self.denoiser, self.count = denoiser, count
+        self.states: list[Tensor] = []
+        self.sigmas: list[float] = []
+
+    @torch.no_grad()
+    def __call__(self, x: Tensor, sigma: Any) -> Tensor:
+        sigma = torch.as_tensor(sigma, dtype=x.dtype, device=x.device)
+        self.states.append(x[: self.count])
+        self.sigmas.append(float(sigma.flatten()[0]))
+        return self.denoiser(x, sigma)
+
+
+def _half(x: Tensor) -> np.ndarray:
+    return x.cpu().numpy().astype(np.float16)

@@ -1,0 +1,136 @@
+"""From what was asked for to a list of runs."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+from benchmark.metrics import versions
+from benchmark.problems import make_problem
+from benchmark.problems.base import Problem
+from samplers.base import OptionError, Sampler
+from samplers.registry import Entry, lookup
+
+Options = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Case:
+    """A block of a suite: one sampler on one problem, at some budgets and seeds.
+
+    Attributes:
+        problem, sampler: names.
+        nfes: budgets of network evaluations.
+        seeds: seeds of the runs.
+        samples: samples a run.
+        options, problem_options: what differs from the defaults.
+    """
+
+    problem: str
+    sampler: str
+    nfes: tuple[int, ...]
+    seeds: tuple[int, ...] = (0, 1, 2)
+    samples: int = 1000
+    options: Options = field(default_factory=dict)
+    problem_options: Options = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run: what is sampled how, from which seed."""
+
+    problem: Problem
+    problem_options: Options
+    entry: Entry
+    sampler: Sampler
+    options: Options
+    nfe: int
+    seed: int
+    samples: int
+
+    def config(self) -> dict[str, Any]:
+        """Exactly what determines the outcome, JSON-ready; its hash is the run's key."""
+        return {
+            "problem": {
+                "name": self.problem.name,
+                "options": dict(self.problem_options),
+                "fingerprint": self.problem.fingerprint(),
+            },
+            "sampler": {"name": self.entry.name, "options": self.options, "version": self.sampler.version},
+            "nfe": self.nfe,
+            "seed": self.seed,
+            "samples": self.samples,
+            "shard": self.problem.shard,
+            "metrics": versions(self.problem.metrics),
+        }
+
+    def changed(self) -> dict[str, Any]:
+        """Options of the sampler that differ from its defaults."""
+        defaults = self.entry.options()
+        return {key: value for key, value in self.options.items() if value != defaults[key]}
+
+    def __str__(self) -> str:
+        changed = "".join(f" {key}={value}" for key, value in self.changed().items())
+        return f"{self.problem.name} {self.entry.name}{changed} nfe={self.nfe} seed={self.seed}"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Runs in an order that lets seeds share a fit, and what was left out, with the reason."""
+
+    runs: list[Run]
+    left_out: list[str]
+
+
+def make_plan(cases: Iterable[Case], device: str = "cpu", strict: bool = False) -> Plan:
+    """Expand cases into runs; equal runs are made once.
+
+    A budget that a sampler can't work with is left out with a line, or, where `strict`, an error.
+
+    Raises:
+        OptionError: unknown problem, sampler or option; a value or count that it cannot have.
+    """
+    problems: dict[str, Problem] = {}
+    runs: dict[str, Run] = {}
+    left_out: list[str] = []
+    for case in cases:
+        _check_counts(case)
+        name = f"{case.problem} {sorted(case.problem_options.items())}"
+        if name not in problems:
+            problems[name] = make_problem(case.problem, **case.problem_options).to(device)
+        problem, entry = problems[name], lookup(case.sampler)
+        sampler = entry.make(**case.options)
+        for nfe in case.nfes:
+            try:
+                sampler.check(nfe)
+            except OptionError as error:
+                reason = f"{case.sampler} {error}"
+                if strict:
+                    raise OptionError(f"sampler {reason}") from None
+                left_out.append(f"{case.problem}: {reason}")
+                continue
+            for seed in case.seeds:
+                run = Run(
+                    problem=problem,
+                    problem_options=_options(problem),
+                    entry=entry,
+                    sampler=sampler,
+                    options=_options(sampler),
+                    nfe=nfe,
+                    seed=seed,
+                    samples=case.samples,
+                )
+                runs.setdefault(f"{name} {sampler} {entry.name} {nfe} {seed} {case.samples}", run)
+    return Plan(list(runs.values()), left_out)
+
+
+def _options(instance: Any) -> dict[str, Any]:
+    return {option.name: getattr(instance, option.name) for option in fields(instance)}
+
+
+def _check_counts(case: Case) -> None:
+    if any(nfe < 0 for nfe in case.nfes):
+        raise OptionError(f"--nfe takes numbers that are not negative, got {min(case.nfes)}")
+    if any(seed < 0 for seed in case.seeds):
+        raise OptionError(f"--seeds takes numbers that are not negative, got {min(case.seeds)}")
+    if case.samples < 1:
+        raise OptionError(f"--samples must be at least 1, got {case.samples}")

@@ -1,0 +1,200 @@
+"""Run samplers on problems, measure them, and store every run.
+
+    python -m benchmark.run --sampler dpmot
+    python -m benchmark.run --sampler dpmot random-latent --problem digits --nfe 5 10 20 --seeds 0 1 2
+    python -m benchmark.run --sampler dpmot --set sigma_m=0.5 reverse=dpm-solver++-2m --set problem.width=0.1
+    python -m benchmark.run --suite quick
+    python -m benchmark.run --list
+
+A run is (problem, sampler and options, NFE, seed); its record goes to OUT/runs/. Runs that are finished are skipped, so
+an interrupted command is continued by giving it again; `python -m benchmark.report` makes tables and figures of them.
+"""
+
+import argparse
+import os
+import sys
+import textwrap
+from collections.abc import Sequence
+
+import torch
+from tqdm import tqdm
+
+from benchmark import suites
+from benchmark.execute import Executor
+from benchmark.metrics import MetricError
+from benchmark.plan import Case, Plan, Run, make_plan
+from benchmark.problems import problem_class, problem_names, problem_options
+from benchmark.store import Record, Store, StoreError, describe
+from samplers.base import OptionError
+from samplers.registry import available, unavailable
+
+HEADLINE = ("fd", "w2", "mmr@0.2", "copy_share")
+"""Values shown in the line of a finished run."""
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    usage, _, epilog = (__doc__ or "").partition("\n\n")
+    arguments = argparse.ArgumentParser(
+        prog="python -m benchmark.run",
+        description=usage,
+        epilog=epilog,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = arguments.add_argument
+    what = arguments.add_argument_group("what to run")
+    what.add_argument("--sampler", nargs="+", metavar="NAME", help="one or more samplers; see --list")
+    what.add_argument("--suite", metavar="NAME", help=f"a named grid of runs: {', '.join(suites.SUITES)}")
+    what.add_argument("--problem", nargs="+", metavar="NAME", help=f"default mixture2d; {', '.join(problem_names())}")
+    what.add_argument("--nfe", nargs="+", type=int, default=[5, 10, 20], help="network evaluations a sample (5 10 20)")
+    what.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2], help="seeds, one run each (default 0 1 2)")
+    what.add_argument("--samples", type=int, default=1000, help="samples a run (default 1000)")
+    what.add_argument(
+        "--set",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="KEY=VALUE",
+        help="an option of the sampler, or of the problem as problem.KEY=VALUE",
+    )
+    add("--out", default="results", metavar="DIR", help="results folder (default results)")
+    add("--data", metavar="DIR", help="folder of the data sets (default $DPMOT_DATA, else ~/.cache/dpmot)")
+    add("--device", default="auto", help="auto, cpu, cuda, cuda:1, ... (auto: cuda where there is one)")
+    add("--batch", type=int, metavar="N", help="samples that the network sees at once (default a whole shard)")
+    add("--force", action="store_true", help="repeat runs that are finished")
+    add("--dry-run", action="store_true", help="show what would be run, and run nothing")
+    add("--list", action="store_true", help="show samplers with their options, and problems; run nothing")
+    return arguments
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Exit code: 0 all runs succeeded, 1 some failed, 2 bad input, 130 interrupted."""
+    arguments = parser().parse_args(argv)
+    if arguments.data:
+        os.environ["DPMOT_DATA"] = arguments.data
+    try:
+        if arguments.list:
+            show_list()
+            return 0
+        if arguments.batch is not None and arguments.batch < 1:
+            raise OptionError(f"--batch must be at least 1, got {arguments.batch}")
+        plan = make_plan(cases(arguments), pick_device(arguments.device), strict=arguments.suite is None)
+        for line in plan.left_out:
+            print(f"left out: {line}")
+        store = Store(arguments.out)
+        todo = plan.runs if arguments.force else [run for run in plan.runs if not store.finished(run.config())]
+        if arguments.dry_run:
+            return show_plan(plan, todo)
+        if len(todo) < len(plan.runs):
+            finished = len(plan.runs) - len(todo)
+            print(f"{finished} of {len(plan.runs)} runs are finished and skipped (--force repeats them)")
+        return execute(todo, Executor(store, arguments.batch), forced=arguments.force)
+    except (OptionError, StoreError, MetricError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted: what is finished is kept; the same command goes on from here", file=sys.stderr)
+        return 130
+
+
+def cases(arguments: argparse.Namespace) -> list[Case]:
+    """What the command line asks for."""
+    options, of_problem = read_settings(arguments.set)
+    if arguments.suite:
+        if arguments.sampler or arguments.set:
+            raise OptionError("--suite has its own samplers and options; use it without --sampler and --set")
+        chosen = suites.suite(arguments.suite)
+        if arguments.problem:
+            for name in arguments.problem:
+                problem_class(name)
+            chosen = [case for case in chosen if case.problem in arguments.problem]
+        return chosen
+    if not arguments.sampler:
+        raise OptionError("say what to run: --sampler NAME or --suite NAME; --list shows what there is")
+    return [
+        Case(problem, sampler, tuple(arguments.nfe), tuple(arguments.seeds), arguments.samples, options, of_problem)
+        for problem in arguments.problem or ["mixture2d"]
+        for sampler in arguments.sampler
+    ]
+
+
+def read_settings(settings: Sequence[str]) -> tuple[dict[str, str], dict[str, str]]:
+    """`key=value` pairs as options of the sampler, and of the problem (`problem.key=value`)."""
+    options: dict[str, str] = {}
+    of_problem: dict[str, str] = {}
+    for setting in settings:
+        key, equals, value = setting.partition("=")
+        if not (key and equals and value):
+            raise OptionError(f"--set takes KEY=VALUE, got '{setting}'")
+        if key.startswith("problem."):
+            of_problem[key.removeprefix("problem.")] = value
+        else:
+            options[key] = value
+    return options, of_problem
+
+
+def pick_device(name: str) -> str:
+    """The torch device for `--device`."""
+    if name == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise OptionError(f"unknown device '{name}': use auto, cpu, cuda or cuda:N") from None
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise OptionError(f"no device '{name}' here ({torch.cuda.device_count()} CUDA devices); use --device cpu")
+    return name
+
+
+def execute(todo: list[Run], executor: Executor, forced: bool) -> int:
+    """Carry out runs with progress; 1 where one failed."""
+    failed = []
+    with tqdm(todo, unit="run", dynamic_ncols=True, disable=not todo) as bar:
+        for run in bar:
+            bar.set_description(f"{run.problem.name} {run.entry.name}")
+            record = executor.execute(run, anew=forced)
+            if record["status"] != "ok":
+                failed.append(f"{run}: {record['error']}")
+            bar.write(line(run, record))
+    print(f"{len(todo) - len(failed)} runs done, {len(failed)} failed; records in {executor.store.root / 'runs'}")
+    for text in failed:
+        print(f"failed: {text}", file=sys.stderr)
+    return 1 if failed else 0
+
+
+def line(run: Run, record: Record) -> str:
+    """One finished run in a line."""
+    if record["status"] != "ok":
+        return f"{run}: FAILED {record['error']}"
+    shown = [(name, record["metrics"][name]["value"]) for name in HEADLINE if name in record["metrics"]]
+    return f"{run}  " + "  ".join(f"{name} {value:.4g}" for name, value in shown)
+
+
+def show_plan(plan: Plan, todo: list[Run]) -> int:
+    """What would be run."""
+    for run in plan.runs:
+        print(f"{'run ' if run in todo else 'done'}  {run}  ({run.samples} samples)")
+    print(f"{len(plan.runs)} runs, {len(plan.runs) - len(todo)} of them finished")
+    return 0
+
+
+def show_list() -> None:
+    """Samplers and problems with their options."""
+    print("samplers (options as --set key=value)\n")
+    for name, entry in sorted(available().items()):
+        preset = f" [{describe(entry.preset)}]" if entry.preset else ""
+        print(f"  {name}{preset}: {entry.cls.summary}")
+        print(f"    {entry.cls.paper}; from {entry.origin}")
+        print(textwrap.fill(describe(entry.options()), 78, initial_indent="    ", subsequent_indent="    "))
+    for name, reason in unavailable().items():
+        print(f"  {name}: can't be used here: {reason}")
+    print("\nproblems (options as --set problem.key=value)\n")
+    for name in problem_names():
+        print(f"  {name}: {problem_class(name).summary}")
+        if options := problem_options(name):
+            print(textwrap.fill(describe(options), 78, initial_indent="    ", subsequent_indent="    "))
+    print(f"\nsuites: {', '.join(suites.SUITES)}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
