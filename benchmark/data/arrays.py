@@ -1,0 +1,90 @@
+"""Image data on disk: ``<root>/<name>/<split>.npy`` (uint8 ``[N, H, W, 3]``), ``<split>_labels.npy``, ``dataset.json``."""
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+
+class DataError(ValueError):
+    """Data that are missing or can't be used; the message is one line for the user."""
+
+
+def data_root(root: str | os.PathLike[str] | None = None) -> Path:
+    """Where data sets lie: ``root``, else ``$DPMOT_DATA``, else ``~/.cache/dpmot``."""
+    return Path(root or os.environ.get("DPMOT_DATA") or Path.home() / ".cache" / "dpmot").expanduser()
+
+
+@dataclass(frozen=True)
+class ImageSet:
+    """One data set on disk.
+
+    Attributes:
+        folder: ``<root>/<name>``.
+        info: the contents of ``dataset.json``.
+    """
+
+    folder: Path
+    info: dict[str, Any]
+
+    @property
+    def name(self) -> str:
+        return self.folder.name
+
+    @property
+    def splits(self) -> list[str]:
+        """The splits that are there, in alphabetical order."""
+        files = sorted(self.folder.glob("*.npy"))
+        return [file.stem for file in files if not file.stem.endswith("_labels")]
+
+    def images(self, split: str) -> np.ndarray:
+        """Images of a split, uint8 ``[N, H, W, 3]``, memory-mapped.
+
+        Raises:
+            DataError: there is no such split, or the file is damaged or no such array.
+        """
+        images = self._read(f"{split}.npy")
+        if images.dtype != np.uint8 or images.ndim != 4 or images.shape[-1] != 3:
+            found = f"{images.dtype} {list(images.shape)}"
+            raise DataError(f"{self.folder / split}.npy: holds {found}, expected uint8 [N, H, W, 3]")
+        return images
+
+    def labels(self, split: str) -> np.ndarray | None:
+        """Class labels of a split, int64 ``[N]``; None where the data set has none."""
+        if not (self.folder / f"{split}_labels.npy").exists():
+            return None
+        labels = np.asarray(self._read(f"{split}_labels.npy"))
+        if labels.shape != (len(self.images(split)),) or labels.dtype.kind not in "iu":
+            raise DataError(f"{self.folder / split}_labels.npy: holds {labels.dtype} {list(labels.shape)}, not one a label image")
+        return labels.astype(np.int64)
+
+    def _read(self, file: str) -> np.ndarray:
+        path = self.folder / file
+        try:
+            return np.load(path, mmap_mode="r")
+        except FileNotFoundError:
+            raise DataError(f"{path}: not there; {self.name} has the splits {', '.join(self.splits) or 'none'}") from None
+        except (OSError, ValueError, EOFError) as error:
+            raise DataError(f"{path}: damaged ({error})") from None
+
+
+def open_images(name: str, root: str | os.PathLike[str] | None = None) -> ImageSet:
+    """The data set ``name`` under the data root.
+
+    Raises:
+        DataError: it is not there, or its ``dataset.json`` is damaged.
+    """
+    folder = data_root(root) / name
+    try:
+        info = json.loads((folder / "dataset.json").read_text())
+    except FileNotFoundError:
+        raise DataError(
+            f"{name}: no data in {folder}; give the data root by --data or DPMOT_DATA, "
+            f"or run 'python -m benchmark.data prepare --help'"
+        ) from None
+    except (OSError, ValueError) as error:
+        raise DataError(f"{folder / 'dataset.json'}: damaged ({error})") from None
+    return ImageSet(folder, info)

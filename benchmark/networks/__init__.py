@@ -1,0 +1,1 @@
+"""Denoising networks, classifiers and their checkpoints."""

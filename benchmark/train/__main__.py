@@ -1,0 +1,86 @@
+"""Command line: ``python -m benchmark.train denoiser|classifier --problem NAME``."""
+
+import argparse
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+import torch.distributed as dist
+
+from benchmark.data.arrays import DataError
+from benchmark.train.classifier import train_classifier
+from benchmark.train.denoiser import Outputs, Workers, train_denoiser
+from benchmark.train.recipes import CLASSIFIERS, DENOISERS
+
+
+def positive(text: str) -> int:
+    """A count such as ``500000`` or ``12e6``."""
+    value = float(text)
+    if value < 1 or value != int(value):
+        raise argparse.ArgumentTypeError(f"must be a whole number of at least 1, not {text}")
+    return int(value)
+
+
+def parser() -> argparse.ArgumentParser:
+    top = argparse.ArgumentParser(
+        prog="python -m benchmark.train",
+        description="Train the networks that the problems use. Recipes (architecture, learning rates, length) are in "
+        "benchmark/train/recipes.py; the options here override them.",
+        epilog="Several GPUs: torchrun --nproc-per-node 2 -m benchmark.train denoiser --problem cifar10",
+    )
+    commands = top.add_subparsers(dest="command", required=True)
+    denoiser = commands.add_parser("denoiser", help="a denoiser (EDM loss, Muon and Adam, averaged weights)")
+    classifier = commands.add_parser("classifier", help="a classifier for class posteriors and features")
+    for command, recipes in ((denoiser, DENOISERS), (classifier, CLASSIFIERS)):
+        command.add_argument("--problem", required=True, choices=sorted(recipes), help="what to train on")
+        command.add_argument("--data", help="data root (default: $DPMOT_DATA, else ~/.cache/dpmot)")
+        command.add_argument("--out", type=Path, help="checkpoint (default: checkpoints/PROBLEM/KIND.safetensors)")
+        command.add_argument("--seed", type=int, default=0)
+        command.add_argument("--device", help="cpu, cuda, cuda:1, ... (default: a GPU if there is one)")
+        command.add_argument("--batch", type=positive, help="images of one step and one process")
+        command.add_argument("--lr", type=float, help="learning rate (the peak of its schedule)")
+    denoiser.add_argument("--images", type=positive, help="length: training images seen, over all processes")
+    denoiser.add_argument("--every", type=positive, help="images between two evaluations (default: a tenth)")
+    denoiser.add_argument("--p-mean", type=float, help="mean of log sigma in training")
+    denoiser.add_argument("--p-std", type=float, help="standard deviation of log sigma in training")
+    denoiser.add_argument("--decay", type=float, help="fraction of the training after which the rate falls to zero")
+    denoiser.add_argument("--ema", type=float, help="half-life of the weight average, fraction of the images seen")
+    denoiser.add_argument("--warmup", type=positive, help="steps of linear warm-up")
+    denoiser.add_argument("--work", type=Path, help="log, sample grids, state (default: training/PROBLEM)")
+    denoiser.add_argument("--resume", action="store_true", help="go on from the state in the work folder")
+    denoiser.add_argument("--init", type=Path, help="start from the weights of this checkpoint")
+    classifier.add_argument("--epochs", type=positive, help="passes over the training images")
+    return top
+
+
+OVERRIDES = ("images", "batch", "lr", "p_mean", "p_std", "decay", "ema", "warmup", "epochs")
+
+
+def main(argv: list[str] | None = None) -> int:
+    argv = sys.argv[1:] if argv is None else argv
+    args = parser().parse_args(argv)
+    recipe = {"denoiser": DENOISERS, "classifier": CLASSIFIERS}[args.command][args.problem]
+    recipe = replace(recipe, **{k: v for k in OVERRIDES if (v := getattr(args, k, None)) is not None})
+    command = "python -m benchmark.train " + " ".join(argv)
+    out = args.out or Path("checkpoints") / args.problem / f"{args.command}.safetensors"
+    try:
+        if args.command == "classifier":
+            device = torch.device(args.device or ("cuda" if torch.cuda.is_available() else "cpu"))
+            train_classifier(args.problem, recipe, out, command, device, args.data, args.seed)
+            return 0
+        workers = Workers.start(args.device)
+        work = args.work or Path("training") / args.problem
+        outputs = Outputs(out, work, args.every or max(1, recipe.images // 10), command)
+        train_denoiser(args.problem, recipe, outputs, workers, args.data, args.seed, args.resume, args.init)
+    except (DataError, ValueError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    finally:
+        if dist.is_initialized():
+            dist.destroy_process_group()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,276 @@
+"""Training a denoiser: EDM loss, Muon and Adam, weight average; on one device or on many by ``torchrun``."""
+
+import json
+import os
+import pickle
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from benchmark.networks.checkpoint import load_tensors, read_checkpoint, save_network
+from benchmark.networks.unet import Denoiser, UNet
+from benchmark.train.evaluate import denoising_loss, draw_samples, edm_loss, save_grid
+from benchmark.train.images import Split, as_float, load_split
+from benchmark.train.muon import Muon
+from benchmark.train.recipes import DenoiserRecipe
+
+Measure = Callable[[Denoiser], dict[str, Any]]
+"""Figures of a denoiser, for the log."""
+
+
+@dataclass(frozen=True)
+class Workers:
+    """The processes of one training: this one's rank, how many there are, and its device."""
+
+    rank: int
+    count: int
+    device: torch.device
+
+    @classmethod
+    def start(cls, device: str | None = None) -> "Workers":
+        """Join the processes that ``torchrun`` started, or be alone."""
+        local = int(os.environ.get("LOCAL_RANK", 0))
+        chosen = torch.device(device or (f"cuda:{local}" if torch.cuda.is_available() else "cpu"))
+        count = int(os.environ.get("WORLD_SIZE", 1))
+        if chosen.type == "cuda":
+            torch.cuda.set_device(chosen)
+            torch.backends.cudnn.benchmark = True
+            torch.backends.cuda.matmul.allow_tf32 = True
+        if count > 1:
+            dist.init_process_group("nccl" if chosen.type == "cuda" else "gloo")
+        return cls(int(os.environ.get("RANK", 0)), count, chosen)
+
+
+class DenoiserTraining:
+    """The state of a training run, and one step of it.
+
+    Step k's images, flips, noise and noise levels come from (seed, k, rank) alone, so that a resumed run goes on
+    exactly as if it had not stopped.
+    """
+
+    def __init__(self, recipe: DenoiserRecipe, images: Tensor, workers: Workers, seed: int = 0):
+        torch.manual_seed(seed)
+        self.recipe, self.images, self.workers, self.seed = recipe, images, workers, seed
+        dtype = torch.bfloat16 if workers.device.type == "cuda" else torch.float32
+        self.network = UNet(recipe.network).to(workers.device)
+        self.denoiser: nn.Module = Denoiser(self.network, dtype)
+        self.average = Denoiser(UNet(recipe.network).to(workers.device), dtype).eval().requires_grad_(False)
+        self.average.network.load_state_dict(self.network.state_dict())
+        if workers.count > 1:
+            self.denoiser = nn.parallel.DistributedDataParallel(self.denoiser, gradient_as_bucket_view=True)
+        inner = [p for name, p in self.network.named_parameters() if p.dim() == 4 and not name.startswith("conv_")]
+        chosen = set(inner)
+        outer = [p for p in self.network.parameters() if p not in chosen]
+        self.muon = Muon(inner, lr=recipe.lr)
+        self.adam = torch.optim.Adam(outer, lr=recipe.lr, betas=(0.9, 0.99), fused=True)
+        self.generator = torch.Generator(workers.device)
+        self.step = 0
+
+    @property
+    def step_images(self) -> int:
+        """Images of one step, over all processes."""
+        return self.recipe.batch * self.workers.count
+
+    @property
+    def seen(self) -> int:
+        """Training images seen so far, over all processes."""
+        return self.step * self.step_images
+
+    def batch(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Images, noise levels and noise of the present step."""
+        recipe, device = self.recipe, self.workers.device
+        self.generator.manual_seed((self.seed * 1_000_003 + self.step) * 4099 + self.workers.rank)
+        chosen = torch.randint(len(self.images), (recipe.batch,), device=device, generator=self.generator)
+        x0 = as_float(self.images[chosen])
+        if recipe.flips:
+            flip = torch.rand(recipe.batch, 1, 1, 1, device=device, generator=self.generator) < 0.5
+            x0 = torch.where(flip, x0.flip(3), x0)
+        sigma = torch.randn(recipe.batch, device=device, generator=self.generator)
+        noise = torch.randn(x0.shape, device=device, generator=self.generator)
+        return x0, (recipe.p_mean + recipe.p_std * sigma).exp(), noise
+
+    def learning_rate(self) -> float:
+        """Linear warm-up, constant, then linear decay to zero."""
+        done = self.seen / self.recipe.images
+        warm = (self.step + 1) / self.recipe.warmup
+        return self.recipe.lr * max(0.0, min(1.0, warm, (1 - done) / (1 - self.recipe.decay)))
+
+    def train_step(self) -> Tensor:
+        """One step; returns this process's mean loss, still on the device."""
+        x0, sigma, noise = self.batch()
+        loss = edm_loss(self.denoiser, x0, sigma, noise, self.recipe.network.sigma_data).mean()
+        loss.backward()
+        nn.utils.clip_grad_norm_(self.network.parameters(), self.recipe.clip)
+        for optimiser in (self.muon, self.adam):
+            optimiser.param_groups[0]["lr"] = self.learning_rate()
+            optimiser.step()
+            optimiser.zero_grad(set_to_none=True)
+        self.step += 1
+        weight = 1 - 0.5 ** (self.step_images / (self.recipe.ema * self.seen))
+        torch._foreach_lerp_(list(self.average.network.parameters()), list(self.network.parameters()), weight)
+        return loss.detach()
+
+    def state(self) -> dict[str, Any]:
+        """Everything from which the run can go on."""
+        return {
+            "step": self.step,
+            "seed": self.seed,
+            "batch": self.step_images,
+            "network": self.network.state_dict(),
+            "average": self.average.network.state_dict(),
+            "muon": self.muon.state_dict(),
+            "adam": self.adam.state_dict(),
+        }
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Go on from :meth:`state`; the number of processes may differ if the images of a step agree.
+
+        Raises:
+            ValueError: it belongs to another seed, batch or network.
+        """
+        if (state["seed"], state["batch"]) != (self.seed, self.step_images):
+            found = f"seed {state['seed']} and {state['batch']} images a step"
+            raise ValueError(f"it was made with {found}, this run has seed {self.seed} and {self.step_images}")
+        try:
+            self.network.load_state_dict(state["network"])
+        except RuntimeError:
+            raise ValueError("it belongs to another network") from None
+        self.average.network.load_state_dict(state["average"])
+        self.muon.load_state_dict(state["muon"])
+        self.adam.load_state_dict(state["adam"])
+        self.step = state["step"]
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """What a training run writes, and how often (in images).
+
+    Attributes:
+        checkpoint: the averaged weights, at the end.
+        work: folder of the log (``log.jsonl``), sample grids and the state to resume from (``state.pt``).
+        every: images between two evaluations, each of which also saves the state.
+        command: stated in the checkpoint.
+    """
+
+    checkpoint: Path
+    work: Path
+    every: int
+    command: str
+
+
+def evaluate(training: DenoiserTraining, train: Split, test: Split, measure: Measure | None, seed: int = 0) -> dict[str, Any]:
+    """Denoising losses of the averaged weights on both splits (as many images of each), and ``measure``'s figures."""
+    recipe = training.recipe
+    count = min(len(train.images), len(test.images))
+    losses = {
+        f"{name}_loss": denoising_loss(training.average, as_float(split.images[:count]), recipe.p_mean, recipe.p_std)
+        for name, split in (("train", train), ("test", test))
+    }
+    return {**losses, **(measure(training.average) if measure else {})}
+
+
+def train_denoiser(
+    problem: str,
+    recipe: DenoiserRecipe,
+    outputs: Outputs,
+    workers: Workers,
+    data: str | None = None,
+    seed: int = 0,
+    resume: bool = False,
+    init: Path | None = None,
+    measure: Measure | None = None,
+) -> dict[str, Any]:
+    """Train, evaluate as it goes, and write the averaged weights; returns the last evaluation.
+
+    Args:
+        resume: go on from the state in ``outputs.work``.
+        init: start from the weights of this checkpoint (with fresh optimisers and a fresh schedule).
+        measure: further figures of the averaged denoiser, taken at every evaluation.
+
+    Raises:
+        ValueError: the state or the checkpoint can't be used (one line).
+        DataError: the data are missing.
+    """
+    train, test = (load_split(problem, split, workers.device, data) for split in ("train", "test"))
+    training = DenoiserTraining(recipe, train.images, workers, seed)
+    state_file, log_file = outputs.work / "state.pt", outputs.work / "log.jsonl"
+    if init is not None:
+        tensors, _ = read_checkpoint(init)
+        for network in (training.network, training.average.network):
+            load_tensors(init, network, tensors)
+    if resume:
+        restore(training, state_file)
+    lead = workers.rank == 0
+    if lead:
+        outputs.work.mkdir(parents=True, exist_ok=True)
+    record: dict[str, Any] = {}
+    total = -(-recipe.images // training.step_images)
+    marks = {min(total, -(-k // training.step_images)) for k in range(outputs.every, recipe.images, outputs.every)} | {total}
+    bar = tqdm(total=recipe.images, initial=training.seen, unit="img", unit_scale=True, disable=not lead, mininterval=2)
+    losses: list[Tensor] = []
+    spent, started = 0.0, time.perf_counter()
+    first = training.seen
+    while training.step < total:
+        losses.append(training.train_step())
+        bar.update(training.step_images)
+        if training.step not in marks:
+            continue
+        mean_loss = torch.stack(losses).mean().item()  # waits for the device
+        losses.clear()
+        spent += time.perf_counter() - started
+        if lead:
+            rate = (training.seen - first) / spent
+            record = {"images": training.seen, "seconds": round(spent, 1), "images_per_second": round(rate, 1)}
+            record |= {"running_loss": mean_loss} | evaluate(training, train, test, measure)
+            with log_file.open("a") as log:
+                log.write(json.dumps(record) + "\n")
+            tqdm.write(" ".join(f"{k}={v:.5g}" if isinstance(v, float) else f"{k}={v}" for k, v in record.items()))
+            shape = (recipe.network.image_channels, *train.images.shape[2:])
+            grid = draw_samples(training.average, shape, 100, workers.device)
+            save_grid(grid, outputs.work / f"samples-{training.seen:09d}.png")
+            write_state(training, state_file)
+        if workers.count > 1:
+            dist.barrier()
+        started = time.perf_counter()
+    bar.close()
+    if lead:
+        stated = {"problem": problem, "command": outputs.command, "images_seen": training.seen, "seed": seed, **record}
+        save_network(
+            outputs.checkpoint, training.average.network, dtype=getattr(torch, recipe.store), **stated, recipe=recipe_json(recipe)
+        )
+        tqdm.write(f"wrote {outputs.checkpoint}")
+    return record
+
+
+def recipe_json(recipe: DenoiserRecipe) -> dict[str, Any]:
+    """The recipe's settings but the network's (which the checkpoint states as its configuration)."""
+    return {name: value for name, value in vars(recipe).items() if name != "network"}
+
+
+def write_state(training: DenoiserTraining, path: Path) -> None:
+    """Save the state through a temporary file, so that a kill leaves the last one whole."""
+    scratch = path.with_suffix(".tmp")
+    torch.save(training.state(), scratch)
+    scratch.replace(path)
+
+
+def restore(training: DenoiserTraining, path: Path) -> None:
+    """Load the state that :func:`write_state` wrote.
+
+    Raises:
+        ValueError: with one line, if there is none or it can't be used.
+    """
+    try:
+        state = torch.load(path, map_location=training.workers.device, weights_only=True)
+        training.load_state(state)
+    except FileNotFoundError:
+        raise ValueError(f"{path}: nothing to resume from") from None
+    except (OSError, RuntimeError, KeyError, EOFError, ValueError, pickle.UnpicklingError) as error:
+        raise ValueError(f"{path}: cannot resume from it ({str(error).splitlines()[0]})") from None

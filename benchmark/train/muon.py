@@ -1,0 +1,64 @@
+"""Muon: momentum whose matrix updates are orthogonalised (Jordan et al. 2024, https://kellerjordan.github.io/posts/muon).
+
+``torch.optim.Muon`` takes matrices alone and steps them one by one; this one takes convolutions too, as matrices
+``[out, in·k·k]``, and steps all those of one shape together.
+"""
+
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+COEFFICIENTS = (3.4445, -4.7750, 2.0315)
+
+
+def orthogonalise(g: Tensor, steps: int = 5) -> Tensor:
+    """Newton–Schulz iteration towards ``U Vᵀ`` of each matrix ``[..., m, n]`` = U S Vᵀ (singular values in about 0.7 to 1.2)."""
+    a, b, c = COEFFICIENTS
+    tall = g.shape[-2] > g.shape[-1]
+    x = g.bfloat16() if g.is_cuda else g.float()
+    x = x.mT if tall else x
+    x = x / (x.norm(dim=(-2, -1), keepdim=True) + 1e-7)
+    for _ in range(steps):
+        gram = x @ x.mT
+        x = a * x + (b * gram + c * gram @ gram) @ x
+    return x.mT if tall else x
+
+
+def as_matrix(p: Tensor) -> Tensor:
+    """A convolution's weights ``[out, in, k, k]`` as ``[out, k·k·in]``; a matrix as it is."""
+    return p.permute(0, 2, 3, 1).flatten(1) if p.dim() == 4 else p
+
+
+def as_weights(matrix: Tensor, shape: torch.Size) -> Tensor:
+    """The inverse of :func:`as_matrix`."""
+    if len(shape) == 2:
+        return matrix
+    c_out, c_in, height, width = shape
+    return matrix.view(c_out, height, width, c_in).permute(0, 3, 1, 2)
+
+
+class Muon(torch.optim.Optimizer):
+    """Muon with Nesterov momentum, its updates scaled so that a learning rate tuned for Adam fits (Liu et al. 2025)."""
+
+    def __init__(self, params: Iterable[nn.Parameter], lr: float = 1e-3, momentum: float = 0.95):
+        super().__init__(params, {"lr": lr, "momentum": momentum})
+
+    @torch.no_grad()
+    def step(self, closure: Any = None) -> None:
+        for group in self.param_groups:
+            shapes: dict[tuple[int, ...], list[Tensor]] = {}
+            for p in group["params"]:
+                if p.grad is not None:
+                    shapes.setdefault(tuple(p.shape), []).append(p)
+            for params in shapes.values():
+                for p in params:
+                    self.state[p].setdefault("momentum", torch.zeros_like(p))
+                grads, momenta = [p.grad for p in params], [self.state[p]["momentum"] for p in params]
+                torch._foreach_lerp_(momenta, grads, 1 - group["momentum"])
+                nesterov = torch._foreach_lerp(grads, momenta, group["momentum"])
+                updates = orthogonalise(torch.stack([as_matrix(u) for u in nesterov]))
+                scale = -group["lr"] * 0.2 * max(updates.shape[-2:]) ** 0.5
+                updates = updates.to(params[0].dtype)
+                torch._foreach_add_(params, [as_weights(u, params[0].shape) for u in updates], alpha=scale)

@@ -1,0 +1,96 @@
+"""Training recipes: what is trained on what, how long, with which settings; one entry per problem and network."""
+
+from dataclasses import dataclass, field
+
+from benchmark.networks.classifier import ClassifierConfig
+from benchmark.networks.unet import UNetConfig
+
+
+@dataclass(frozen=True)
+class DenoiserRecipe:
+    """How a denoiser is trained. ``images`` counts training images seen, over all processes.
+
+    Attributes:
+        network: architecture.
+        images: length of the training.
+        batch: images of one step and one process.
+        lr: learning rate, of Muon (inner convolutions) and Adam (everything else).
+        warmup: steps of linear warm-up.
+        decay: fraction of the training after which the learning rate falls linearly to zero.
+        ema: half-life of the weight average, as a fraction of the images seen so far.
+        clip: largest norm of the gradient.
+        flips: mirror half of the images.
+        p_mean, p_std: log σ ~ N(p_mean, p_std²) in training (EDM, Table 1).
+        store: type of the stored weights.
+    """
+
+    network: UNetConfig
+    images: int
+    batch: int = 512
+    lr: float = 1e-3
+    warmup: int = 200
+    decay: float = 0.6
+    ema: float = 0.05
+    clip: float = 1.0
+    flips: bool = True
+    p_mean: float = -1.2
+    p_std: float = 1.2
+    store: str = "float16"
+
+
+@dataclass(frozen=True)
+class ClassifierRecipe:
+    """How a classifier is trained: SGD with Nesterov momentum, one-cycle learning rate, label smoothing.
+
+    Attributes:
+        network: architecture.
+        epochs: passes over the training split.
+        batch: images of one step.
+        lr: peak learning rate.
+        shift: images are shifted by up to so many pixels each way (edges padded).
+        flips: mirror half of the images.
+        cutout: side of a square that is set to zero in every image; 0 for none.
+    """
+
+    network: ClassifierConfig
+    epochs: int
+    batch: int = 512
+    lr: float = 0.4
+    weight_decay: float = 5e-4
+    label_smoothing: float = 0.1
+    shift: int = 4
+    flips: bool = True
+    cutout: int = 8
+    store: str = "float16"
+
+
+DENOISERS = {
+    "digits": DenoiserRecipe(
+        network=UNetConfig(
+            image_channels=1, channels=(32, 64), blocks=(1, 1), attention=(), middle_attention=False, patch=2, embedding=64
+        ),
+        images=400_000,
+        batch=256,
+        lr=2e-3,
+        warmup=100,
+        flips=False,
+        p_mean=-0.6,
+        p_std=1.4,
+        store="float32",
+    ),
+    "cifar10": DenoiserRecipe(network=UNetConfig(), images=12_000_000),
+}
+
+CLASSIFIERS = {
+    "digits": ClassifierRecipe(
+        network=ClassifierConfig(image_channels=1, stem=16, channels=(32, 32)),
+        epochs=60,
+        batch=64,
+        lr=0.1,
+        shift=1,
+        flips=False,
+        cutout=0,
+        store="float32",
+    ),
+    "cifar10": ClassifierRecipe(network=ClassifierConfig(), epochs=40),
+}
