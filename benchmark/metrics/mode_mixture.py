@@ -1,0 +1,27 @@
+"""Mode-mixture rate (DPM-OT, Li et al., ICCV 2023): samples in which a classifier sees two classes at once."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from torch import Tensor
+
+from benchmark.metrics.base import Estimate, register
+from benchmark.metrics.intervals import share
+from benchmark.problems.base import Problem
+
+LAMBDAS = (0.1, 0.11, 0.115, 0.13, 0.16, 0.2, 0.3, 0.4)  # the released code's list; the follow-up paper uses 0.2
+
+
+def mixture_rates(posterior: Tensor, classifier: str, lambdas: Sequence[float] = LAMBDAS) -> dict[str, Estimate]:
+    """`mmr@λ`: share of samples with at least two classes of probability >= λ, from posteriors [S, C].
+
+    Equivalently: whose second largest probability is at least λ. Intervals are exact (Clopper-Pearson).
+    """
+    second = posterior.topk(2, dim=1).values[:, 1].double().cpu().numpy()
+    return {f"mmr@{lam:g}": share(np.greater_equal(second, lam), f"posterior: {classifier}") for lam in lambdas}
+
+
+@register("mode_mixture", version="1")
+def mode_mixture(samples: Tensor, problem: Problem, seed: int) -> dict[str, Estimate]:
+    """`mmr@λ` by the problem's posterior: exact for mixtures, the problem's classifier for data."""
+    return mixture_rates(problem.posterior(samples), "the problem's")

@@ -1,0 +1,99 @@
+"""Novelty and memorisation: how near samples lie to the training examples, compared with held-out examples."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from benchmark.metrics.base import Estimate, once, register
+from benchmark.metrics.data_copying import data_copying
+from benchmark.metrics.intervals import Z, median, share
+from benchmark.metrics.neighbours import nearest
+from benchmark.problems.base import Problem
+
+TRAIN, TEST = 4000, 1000  # most examples taken where a problem can draw as many as asked for
+QUANTILE = 0.01
+
+
+@dataclass(frozen=True)
+class TrainingSet:
+    """Training examples and what novelty is judged by, computed once.
+
+    Attributes:
+        examples: [N, ...].
+        own: distance of each to its nearest fellow, [N].
+        test: distances of held-out examples to their nearest training example, [M].
+        test_cells: cell of each held-out example, [M], for C_T.
+        copied: the 1% quantile of `test`: what lies nearer is called a copy.
+    """
+
+    examples: Tensor
+    own: NDArray[np.float64]
+    test: NDArray[np.float64]
+    test_cells: NDArray[np.int64]
+    copied: float
+
+    @classmethod
+    def of(cls, train: Tensor, test: Tensor, test_cells: Tensor) -> "TrainingSet":
+        """From training examples [N, ...], held-out ones [M, ...] and the latter's cells [M]."""
+        own = nearest(train, train, 1, among_themselves=True)[0][:, 0].cpu().numpy()
+        distances = nearest(test, train, 1)[0][:, 0].cpu().numpy()
+        return cls(train, own, distances, test_cells.cpu().numpy(), float(np.quantile(distances, QUANTILE)))
+
+
+def novelty_of(samples: Tensor, cells: Tensor, train: TrainingSet, space: str) -> dict[str, Estimate]:
+    """The novelty measures of samples [S, ...] in cells [S], against a training set in the same space.
+
+    * `copy_share`: share of samples nearer to a training example than 99% of held-out examples are (which score 1%).
+      The interval is exact for samples, given the threshold.
+    * `nn_ratio`: median of nearest to second-nearest distance; near 1 for new samples, near 0 for copies.
+    * `authenticity` (Alaa et al., ICML 2022, arXiv 2102.08921): share of samples further from their nearest training
+      example than that example is from its own nearest fellow.
+    * `ct`: see `data_copying`.
+    * `distinct_neighbours`: distinct nearest training examples per sample.
+    """
+    distances, index = nearest(samples, train.examples, 2)
+    nearby, second = distances.cpu().numpy().T
+    neighbour = index[:, 0].cpu().numpy()
+    ratio = np.divide(nearby, second, out=np.ones_like(nearby), where=second > 0)
+    where = f"{space}, {len(train.examples)} training examples"
+    return {
+        "copy_share": share(nearby < train.copied, f"nearer than {train.copied:.4g}; {where}"),
+        "nn_ratio": median(ratio, where),
+        "authenticity": share(nearby > train.own[neighbour], where),
+        "ct": data_copying(nearby, train.test, cells.cpu().numpy(), train.test_cells),
+        "distinct_neighbours": distinct(neighbour, where),
+    }
+
+
+def distinct(neighbour: NDArray[np.int64], note: str) -> Estimate:
+    """Distinct values per sample, of [S]; the interval is the jackknife's (leaving out a value seen once loses it)."""
+    count = len(neighbour)
+    times = np.unique(neighbour, return_counts=True)[1]
+    once_seen = int((times == 1).sum())
+    value = len(times) / count
+    # Leaving one out gives (K − [seen once])/(S − 1): two values, so the jackknife's sum has a closed form.
+    error = float(np.sqrt(once_seen * (count - once_seen) / (count - 1))) / count
+    return Estimate(value, max(value - Z * error, 0.0), min(value + Z * error, 1.0), count, note)
+
+
+def most_likely(problem: Problem, x: Tensor) -> Tensor:
+    """The mode of highest posterior of each x, [B]: the cells of C_T."""
+    return problem.posterior(x).argmax(1)
+
+
+@register("novelty", version="1", least=20)
+def novelty(samples: Tensor, problem: Problem, seed: int) -> dict[str, Estimate]:
+    """`copy_share`, `nn_ratio`, `authenticity`, `ct`, `distinct_neighbours` in the space of the samples."""
+
+    def prepare() -> TrainingSet:
+        test = problem.examples("test", TEST)
+        return TrainingSet.of(problem.examples("train", TRAIN), test, most_likely(problem, test))
+
+    train: Any = once(problem, "novelty", prepare)
+    samples = samples.to(train.examples.device)
+    with torch.no_grad():
+        return novelty_of(samples, most_likely(problem, samples), train, "sample space")
