@@ -1,6 +1,7 @@
 """DDIM: the first-order exponential integrator of the probability flow, with optional noise."""
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import ClassVar
 
 from torch import Tensor
@@ -32,11 +33,15 @@ class DDIM(ReverseSampler):
         if not 0 <= self.eta <= 1:
             raise OptionError(f"eta must lie in [0, 1], got {self.eta:g}")
 
+    @property
+    def convergence(self) -> int | None:
+        return None if self.eta else 1
+
     def cost(self, intervals: int) -> int:
         return intervals
 
     def integrate(self, denoiser: Denoiser, x: Tensor, sigmas: Tensor, noise: ShardNoise) -> Tensor:
-        for sigma, sigma_next in zip(sigmas[:-1], sigmas[1:], strict=True):
+        for sigma, sigma_next in pairwise(sigmas):
             x0 = denoiser(x, sigma)
             eps = (x - x0) / sigma
             fresh = self.eta * sigma_next * (1 - (sigma_next / sigma) ** 2).sqrt()

@@ -35,8 +35,7 @@ class Entry:
 
     def options(self) -> dict[str, Any]:
         """Every option with its default, in the order of the class."""
-        defaults = {f.name: f.default if f.default is not MISSING else f.default_factory() for f in fields(self.cls)}  # type: ignore[misc]
-        return {**defaults, **self.preset}
+        return {**{f.name: f.default for f in fields(self.cls) if f.default is not MISSING}, **self.preset}
 
     def make(self, **options: Any) -> Sampler:
         """The sampler with these options over the defaults; strings are read as the option's type.
