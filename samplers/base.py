@@ -43,8 +43,9 @@ class CountingDenoiser:
         sigma = torch.as_tensor(sigma, dtype=x.dtype, device=x.device)
         if self.batch is None or len(x) <= self.batch:
             return self.denoiser(x, sigma)
-        sigmas = sigma.expand(len(x)).split(self.batch)
-        return torch.cat([self.denoiser(xs, s) for xs, s in zip(x.split(self.batch), sigmas, strict=True)])
+        parts = x.split(self.batch)
+        sigmas = sigma.split(self.batch) if sigma.ndim else [sigma] * len(parts)
+        return torch.cat([self.denoiser(xs, s) for xs, s in zip(parts, sigmas, strict=True)])
 
 
 class Problem(Protocol):

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from dpmot import Gaussian, HardMap, SemiDiscreteProblem, SoftmaxMap, TopKMap, solve
+from dpmot import Gaussian, HardMap, SemiDiscreteProblem, SoftmaxMap, Solution, TopKMap, solve
 from samplers.base import Denoiser, OptionError, Problem, ReverseSampler, Sampler
 from samplers.noise import ShardNoise, stream, vp_sigma
 from samplers.registry import lookup, register
@@ -140,6 +140,18 @@ class FittedLatent:
         return self.solver.solve(denoiser, y, self.sigma_m, self.sigma_min, noise, self.nfe)
 
 
+def report(solution: Solution) -> dict[str, Any]:
+    """What a record keeps of an OT solve."""
+    return {
+        "converged": solution.converged,
+        "certificate": solution.certificate.to_dict(),
+        "solve_samples": solution.samples,
+        "certificate_samples": solution.certificate_samples,
+        "solve_seconds": solution.seconds,
+        "history": solution.history,
+    }
+
+
 def transport_problem(latents: Latents) -> SemiDiscreteProblem:
     """Semi-discrete OT from white noise N(0, I) to the latents with equal masses (quadratic cost)."""
     return SemiDiscreteProblem(latents.noised.flatten(1), Gaussian())
@@ -187,7 +199,7 @@ class DPMOT(LatentSampler):
             progress=progress,
         )
         brenier = self.make_map(transport, solution.heights)
-        return (lambda z, noise: brenier(z.flatten(1)).reshape(z.shape)), solution.summary()
+        return (lambda z, noise: brenier(z.flatten(1)).reshape(z.shape)), report(solution)
 
     def make_map(self, transport: SemiDiscreteProblem, heights: Tensor) -> Callable[[Tensor], Tensor]:
         """The map of the option `map`, from z [S, d] to latents [S, d]."""

@@ -113,7 +113,7 @@ class DPMOTReleased(Sampler):
         return points - points.mean(0) if self.centred else points
 
     def source_samples(self, z: Tensor) -> Tensor:
-        """White noise z as samples of the source, as the scores see them; uniform ones are Φ(z), so arms share noise."""
+        """White noise z as samples of the source, as the scores see them; uniform ones are Φ(z)."""
         x = torch.special.ndtr(z) if self.source == "uniform" else z
         return x - 0.5 if self.centred and self.source == "uniform" else x
 

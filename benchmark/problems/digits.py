@@ -1,0 +1,66 @@
+"""Handwritten digits, 8×8: real images with a network trained by this project, and nothing to download."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from benchmark.data.digits import load_digits
+from benchmark.networks.checkpoint import load_classifier, load_denoiser, sha256
+from benchmark.problems.base import Problem, Split
+
+CHECKPOINTS = Path(__file__).resolve().parents[2] / "checkpoints" / "digits"
+
+
+@dataclass(frozen=True)
+class Digits(Problem):
+    """The 1,797 digits that scikit-learn carries: 1,297 to train on, 500 held out; images in [−1, 1].
+
+    The noise range starts at a sixth of a grey level, below which there is nothing left to denoise. Modes are classes,
+    by the small classifier of `python -m benchmark.train classifier --problem digits`.
+    """
+
+    name: ClassVar[str] = "digits"
+    summary: ClassVar[str] = "8x8 handwritten digits, a small convolutional denoiser"
+    metrics: ClassVar[tuple[str, ...]] = ("fd", "w2", "sliced_w2", "modes", "mode_mixture", "novelty")
+    feature_name: ClassVar[str] = "digits classifier"
+    sigma_min = 0.02
+    shard = 500
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return (1, 8, 8)
+
+    @cached_property
+    def _denoiser(self) -> Any:
+        return load_denoiser(CHECKPOINTS / "denoiser.safetensors", device=str(self.device))
+
+    @cached_property
+    def _classifier(self) -> Any:
+        return load_classifier(CHECKPOINTS / "classifier.safetensors", device=str(self.device))
+
+    @cached_property
+    def mode_weights(self) -> Tensor:  # type: ignore[override]
+        counts = load_digits("train").labels.bincount(minlength=10)
+        return counts.double() / counts.sum()
+
+    def denoiser(self, x: Tensor, sigma: Tensor) -> Tensor:
+        return self._denoiser(x, sigma)
+
+    def examples(self, split: Split, count: int) -> Tensor:
+        return load_digits("test" if split == "test" else "train").images[:count].to(self.device)
+
+    @torch.no_grad()
+    def posterior(self, x: Tensor) -> Tensor:
+        return self._classifier.posterior(x.float()).double()
+
+    @torch.no_grad()
+    def features(self, x: Tensor) -> Tensor:
+        return self._classifier.features(x.float())
+
+    def fingerprint(self) -> dict[str, Any]:
+        names = ("denoiser", "classifier")
+        return {f"{name}_sha256": sha256(CHECKPOINTS / f"{name}.safetensors") for name in names}

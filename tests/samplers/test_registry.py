@@ -1,0 +1,105 @@
+"""The registry: a new sampler takes one class, a wrong name gets a hint, a broken plugin a reason."""
+
+from dataclasses import dataclass
+from importlib.metadata import EntryPoint
+
+import pytest
+
+from samplers import registry
+from samplers.base import OptionError, ReverseSampler, Sampler
+from samplers.registry import available, did_you_mean, lookup, parse, register, unavailable
+
+
+@pytest.fixture
+def clean_registry(monkeypatch):
+    """A registry that forgets what a test adds to it."""
+    available()
+    monkeypatch.setattr(registry, "_entries", dict(registry._entries))
+    monkeypatch.setattr(registry, "_missing", dict(registry._missing))
+    yield
+    registry._load.cache_clear()
+
+
+def test_every_module_of_the_package_is_there():
+    assert not unavailable()
+    expected = {"ddim", "ddpm", "f-pndm", "s-pndm", "plms", "unipc", "deis", "heun", "langevin", "held-out"}
+    expected |= {"dpmot", "dpmot-released", "random-latent", "unsolved-map", "copy-target"}
+    expected |= {f"dpm-solver-{kind}" for kind in ("1", "2s", "3s", "fast", "2m", "3m")}
+    expected |= {f"dpm-solver++-{kind}" for kind in ("2s", "2m", "3m")}
+    assert expected <= set(available())
+
+
+@pytest.mark.parametrize("name", sorted(available()))
+def test_every_sampler_says_what_it_is(name):
+    entry = available()[name]
+    assert entry.cls.summary and entry.cls.paper and entry.origin.startswith("samplers.")
+    assert entry.make() == entry.cls(**entry.options())
+
+
+def test_a_new_sampler_takes_one_class(clean_registry):
+    @register("mine", eta=0.5)
+    @dataclass(frozen=True)
+    class Mine(ReverseSampler):
+        eta: float = 0.0
+
+        def cost(self, intervals):
+            return intervals
+
+        def integrate(self, denoiser, x, sigmas, noise):
+            return x
+
+    assert lookup("mine").options()["eta"] == 0.5
+    assert lookup("mine").make(eta="0.25") == Mine(eta=0.25)
+
+
+def test_a_plugin_of_another_package_is_found_and_a_broken_one_listed_with_its_reason(clean_registry, monkeypatch):
+    points = [
+        EntryPoint("theirs", "samplers.ddim:DDIM", registry.GROUP),
+        EntryPoint("broken", "no_such_package:Sampler", registry.GROUP),
+    ]
+    monkeypatch.setattr(registry, "entry_points", lambda group: points if group == registry.GROUP else [])
+    registry._load.cache_clear()
+    assert issubclass(lookup("theirs").cls, Sampler)
+    assert "no_such_package" in unavailable()["broken"]
+    with pytest.raises(OptionError, match="can't be used here: ModuleNotFoundError"):
+        lookup("broken")
+
+
+def test_two_samplers_of_one_name_are_refused(clean_registry):
+    with pytest.raises(ValueError, match="two samplers are called 'ddim'"):
+        register("ddim")(lookup("heun").cls)
+
+
+@pytest.mark.parametrize(
+    "call, message",
+    [
+        (lambda: lookup("ddimm"), "unknown sampler 'ddimm'; did you mean 'ddim'"),
+        (lambda: lookup("ddim").make(etta="1"), "has no option 'etta'; did you mean 'eta'"),
+        (lambda: lookup("ddim").make(eta="much"), "ddim.eta takes float, not 'much'"),
+        (lambda: lookup("ddim").make(eta="2"), "eta must lie in"),
+        (lambda: lookup("ddim").make(grid="cosine"), "unknown grid 'cosine'"),
+        (lambda: lookup("ddim").make(end="never"), "unknown end 'never'"),
+        (lambda: lookup("dpmot").make(reverse="copy-target", sigma_m="1").check(5), "has no option|must be a reverse"),
+        (lambda: lookup("dpmot").make(targets="all"), "unknown targets 'all'"),
+        (lambda: lookup("dpmot").make(tv="7"), "must lie in"),
+        (lambda: lookup("unsolved-map").make(heights="tall"), "unknown heights 'tall'"),
+        (lambda: lookup("dpmot-released").make(source="laplace"), "unknown source 'laplace'"),
+    ],
+)
+def test_bad_names_and_values_give_one_line(call, message):
+    with pytest.raises(OptionError, match=message) as error:
+        call()
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "text, hint, value",
+    [("3", int, 3), ("1e-3", float, 1e-3), ("none", float | None, None), ("2", float | None, 2.0), ("yes", bool, True)],
+)
+def test_values_are_read_as_their_type(text, hint, value):
+    assert parse(text, hint, "x") == value
+
+
+def test_hints_name_the_nearest():
+    assert did_you_mean("unip", ["unipc", "ddim"]) == "; did you mean 'unipc'?"
+    assert did_you_mean("zzz", ["unipc", "ddim"]) == "; there is unipc, ddim"
