@@ -1,4 +1,8 @@
-"""Image data on disk: ``<root>/<name>/<split>.npy`` (uint8 ``[N, H, W, 3]``), ``<split>_labels.npy``, ``dataset.json``."""
+"""Image data on disk.
+
+A data set is a folder ``<root>/<name>`` of ``<split>.npy`` (uint8 ``[N, H, W, 3]``), ``<split>_labels.npy`` where there are
+classes, and ``dataset.json`` (source, counts, hashes, crop).
+"""
 
 import json
 import os
@@ -58,7 +62,8 @@ class ImageSet:
             return None
         labels = np.asarray(self._read(f"{split}_labels.npy"))
         if labels.shape != (len(self.images(split)),) or labels.dtype.kind not in "iu":
-            raise DataError(f"{self.folder / split}_labels.npy: holds {labels.dtype} {list(labels.shape)}, not one a label image")
+            found = f"{labels.dtype} {list(labels.shape)}"
+            raise DataError(f"{self.folder / split}_labels.npy: holds {found}, expected one integer an image")
         return labels.astype(np.int64)
 
     def _read(self, file: str) -> np.ndarray:
@@ -66,7 +71,8 @@ class ImageSet:
         try:
             return np.load(path, mmap_mode="r")
         except FileNotFoundError:
-            raise DataError(f"{path}: not there; {self.name} has the splits {', '.join(self.splits) or 'none'}") from None
+            splits = ", ".join(self.splits) or "none"
+            raise DataError(f"{path}: not there; {self.name} has the splits: {splits}") from None
         except (OSError, ValueError, EOFError) as error:
             raise DataError(f"{path}: damaged ({error})") from None
 

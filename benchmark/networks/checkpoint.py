@@ -76,6 +76,7 @@ def save_network(
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         save_file(state, scratch, metadata=header)
+        scratch.chmod(0o644)
         scratch.replace(path)
     except (OSError, SafetensorError) as error:
         raise CheckpointError(f"{path}: cannot be written ({error})") from None

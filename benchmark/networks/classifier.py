@@ -1,6 +1,7 @@
 """A small residual image classifier: class posteriors and penultimate features for the metrics."""
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
@@ -42,14 +43,14 @@ class Stage(nn.Module):
 
 
 class Classifier(nn.Module):
-    """Images ``[B, C, H, W]`` in [-1, 1] -> logits ``[B, classes]``; :meth:`features` gives what the last layer sees."""
+    """Images ``[B, C, H, W]`` in [-1, 1] -> logits ``[B, classes]``; :meth:`features`: the last layer's input."""
 
     def __init__(self, config: ClassifierConfig):
         super().__init__()
         self.config = config
         widths = (config.stem, *config.channels)
         self.stem = _conv(config.image_channels, config.stem)
-        self.stages = nn.Sequential(*(Stage(a, b) for a, b in zip(widths[:-1], widths[1:], strict=True)))
+        self.stages = nn.Sequential(*(Stage(a, b) for a, b in pairwise(widths)))
         self.head = nn.Linear(widths[-1], config.classes)
 
     def features(self, x: Tensor) -> Tensor:

@@ -104,8 +104,10 @@ def _film_stride(scale: Tensor) -> int:
     return scale.stride(0) if len(scale) > 1 else 0
 
 
-def _normalise(x: Tensor, r: Tensor | None, y: Tensor, scale: Tensor, shift: Tensor, group_size: int, silu: bool) -> Any:
-    """Write the activation of ``x + r`` into ``y`` (some channels of it); returns ``x + r``, means, inverse deviations."""
+def _normalise(
+    x: Tensor, r: Tensor | None, y: Tensor, scale: Tensor, shift: Tensor, group_size: int, silu: bool
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Write the activation of ``x + r`` into ``y`` (some channels of it); returns ``x + r``, means, 1 / deviations."""
     total = x if r is None else torch.empty_like(x)
     mean = torch.empty(len(x), x.shape[1] // group_size, device=x.device)
     rstd = torch.empty_like(mean)

@@ -2,16 +2,23 @@
 
 import argparse
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import torch
 import torch.distributed as dist
+from torch import Tensor
 
 from benchmark.data.arrays import DataError
+from benchmark.networks.checkpoint import load_classifier
+from benchmark.networks.features import MobileNetFeatures
 from benchmark.train.classifier import train_classifier
-from benchmark.train.denoiser import Outputs, Workers, train_denoiser
+from benchmark.train.denoiser import Outputs, train_denoiser
+from benchmark.train.evaluate import FrechetMeasure
+from benchmark.train.images import load_split
 from benchmark.train.recipes import CLASSIFIERS, DENOISERS
+from benchmark.train.workers import Workers
 
 
 def positive(text: str) -> int:
@@ -47,11 +54,24 @@ def parser() -> argparse.ArgumentParser:
     denoiser.add_argument("--decay", type=float, help="fraction of the training after which the rate falls to zero")
     denoiser.add_argument("--ema", type=float, help="half-life of the weight average, fraction of the images seen")
     denoiser.add_argument("--warmup", type=positive, help="steps of linear warm-up")
+    denoiser.add_argument("--fd", type=positive, help="samples of a Fréchet distance at every evaluation")
+    denoiser.add_argument("--sigma-max", type=float, nargs="+", default=[80.0], help="where that sampling starts")
     denoiser.add_argument("--work", type=Path, help="log, sample grids, state (default: training/PROBLEM)")
     denoiser.add_argument("--resume", action="store_true", help="go on from the state in the work folder")
     denoiser.add_argument("--init", type=Path, help="start from the weights of this checkpoint")
     classifier.add_argument("--epochs", type=positive, help="passes over the training images")
     return top
+
+
+def frechet_measure(args: argparse.Namespace, workers: Workers) -> FrechetMeasure:
+    """FD in the features of the digits' own classifier, or of MobileNetV2."""
+    features: Callable[[Tensor], Tensor]
+    if args.problem == "digits":
+        features = load_classifier("checkpoints/digits/classifier.safetensors", workers.device).features
+    else:
+        features = MobileNetFeatures().to(workers.device)
+    train = load_split(args.problem, "train", workers.device, args.data).images
+    return FrechetMeasure(features, train, workers, args.fd, tuple(args.sigma_max))
 
 
 OVERRIDES = ("images", "batch", "lr", "p_mean", "p_std", "decay", "ema", "warmup", "epochs")
@@ -72,7 +92,8 @@ def main(argv: list[str] | None = None) -> int:
         workers = Workers.start(args.device)
         work = args.work or Path("training") / args.problem
         outputs = Outputs(out, work, args.every or max(1, recipe.images // 10), command)
-        train_denoiser(args.problem, recipe, outputs, workers, args.data, args.seed, args.resume, args.init)
+        measure = frechet_measure(args, workers) if args.fd else None
+        train_denoiser(args.problem, recipe, outputs, workers, args.data, args.seed, args.resume, args.init, measure)
     except (DataError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

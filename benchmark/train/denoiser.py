@@ -1,7 +1,6 @@
 """Training a denoiser: EDM loss, Muon and Adam, weight average; on one device or on many by ``torchrun``."""
 
 import json
-import os
 import pickle
 import time
 from collections.abc import Callable
@@ -20,32 +19,10 @@ from benchmark.train.evaluate import denoising_loss, draw_samples, edm_loss, sav
 from benchmark.train.images import Split, as_float, load_split
 from benchmark.train.muon import Muon
 from benchmark.train.recipes import DenoiserRecipe
+from benchmark.train.workers import Workers
 
 Measure = Callable[[Denoiser], dict[str, Any]]
 """Figures of a denoiser, for the log."""
-
-
-@dataclass(frozen=True)
-class Workers:
-    """The processes of one training: this one's rank, how many there are, and its device."""
-
-    rank: int
-    count: int
-    device: torch.device
-
-    @classmethod
-    def start(cls, device: str | None = None) -> "Workers":
-        """Join the processes that ``torchrun`` started, or be alone."""
-        local = int(os.environ.get("LOCAL_RANK", 0))
-        chosen = torch.device(device or (f"cuda:{local}" if torch.cuda.is_available() else "cpu"))
-        count = int(os.environ.get("WORLD_SIZE", 1))
-        if chosen.type == "cuda":
-            torch.cuda.set_device(chosen)
-            torch.backends.cudnn.benchmark = True
-            torch.backends.cuda.matmul.allow_tf32 = True
-        if count > 1:
-            dist.init_process_group("nccl" if chosen.type == "cuda" else "gloo")
-        return cls(int(os.environ.get("RANK", 0)), count, chosen)
 
 
 class DenoiserTraining:
@@ -165,7 +142,7 @@ class Outputs:
     command: str
 
 
-def evaluate(training: DenoiserTraining, train: Split, test: Split, measure: Measure | None, seed: int = 0) -> dict[str, Any]:
+def evaluate(training: DenoiserTraining, train: Split, test: Split, measure: Measure | None) -> dict[str, Any]:
     """Denoising losses of the averaged weights on both splits (as many images of each), and ``measure``'s figures."""
     recipe = training.recipe
     count = min(len(train.images), len(test.images))
@@ -212,7 +189,7 @@ def train_denoiser(
         outputs.work.mkdir(parents=True, exist_ok=True)
     record: dict[str, Any] = {}
     total = -(-recipe.images // training.step_images)
-    marks = {min(total, -(-k // training.step_images)) for k in range(outputs.every, recipe.images, outputs.every)} | {total}
+    marks = {-(-k // training.step_images) for k in range(outputs.every, recipe.images, outputs.every)} | {total}
     bar = tqdm(total=recipe.images, initial=training.seen, unit="img", unit_scale=True, disable=not lead, mininterval=2)
     losses: list[Tensor] = []
     spent, started = 0.0, time.perf_counter()
@@ -225,10 +202,10 @@ def train_denoiser(
         mean_loss = torch.stack(losses).mean().item()  # waits for the device
         losses.clear()
         spent += time.perf_counter() - started
+        rate = (training.seen - first) / spent
+        record = {"images": training.seen, "seconds": round(spent, 1), "images_per_second": round(rate, 1)}
+        record |= {"running_loss": mean_loss} | evaluate(training, train, test, measure)
         if lead:
-            rate = (training.seen - first) / spent
-            record = {"images": training.seen, "seconds": round(spent, 1), "images_per_second": round(rate, 1)}
-            record |= {"running_loss": mean_loss} | evaluate(training, train, test, measure)
             with log_file.open("a") as log:
                 log.write(json.dumps(record) + "\n")
             tqdm.write(" ".join(f"{k}={v:.5g}" if isinstance(v, float) else f"{k}={v}" for k, v in record.items()))
@@ -242,16 +219,10 @@ def train_denoiser(
     bar.close()
     if lead:
         stated = {"problem": problem, "command": outputs.command, "images_seen": training.seen, "seed": seed, **record}
-        save_network(
-            outputs.checkpoint, training.average.network, dtype=getattr(torch, recipe.store), **stated, recipe=recipe_json(recipe)
-        )
+        stated["recipe"] = {name: value for name, value in vars(recipe).items() if name != "network"}
+        save_network(outputs.checkpoint, training.average.network, dtype=getattr(torch, recipe.store), **stated)
         tqdm.write(f"wrote {outputs.checkpoint}")
     return record
-
-
-def recipe_json(recipe: DenoiserRecipe) -> dict[str, Any]:
-    """The recipe's settings but the network's (which the checkpoint states as its configuration)."""
-    return {name: value for name, value in vars(recipe).items() if name != "network"}
 
 
 def write_state(training: DenoiserTraining, path: Path) -> None:

@@ -3,12 +3,16 @@
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
+from benchmark.metrics.frechet import Gaussian, frechet_distance
+from benchmark.train.images import as_float
+from benchmark.train.workers import Workers
 from samplers.base import Denoiser
-from samplers.noise import make_grid
+from samplers.heun import Heun
+from samplers.noise import ShardNoise, make_grid
 
 
 def edm_loss(denoiser: Denoiser, x0: Tensor, sigma: Tensor, noise: Tensor, sigma_data: float = 0.5) -> Tensor:
@@ -33,20 +37,6 @@ def denoising_loss(
 
 
 @torch.no_grad()
-def heun(denoiser: Denoiser, noise: Tensor, steps: int, sigma_max: float, sigma_min: float) -> Tensor:
-    """EDM's deterministic sampler (Karras et al. 2022, Algorithm 1): ``2·steps − 1`` evaluations from σ_max to 0."""
-    levels = [*make_grid("edm", steps - 1, sigma_max, sigma_min).tolist(), 0.0]
-    x = noise * levels[0]
-    for sigma, sigma_next in zip(levels[:-1], levels[1:], strict=True):
-        d_cur = (x - denoiser(x, torch.tensor(sigma))) / sigma
-        x_next = x + (sigma_next - sigma) * d_cur
-        if sigma_next > 0:
-            d_prime = (x_next - denoiser(x_next, torch.tensor(sigma_next))) / sigma_next
-            x_next = x + (sigma_next - sigma) * (d_cur + d_prime) / 2
-        x = x_next
-    return x
-
-
 def draw_samples(
     denoiser: Denoiser,
     shape: tuple[int, ...],
@@ -56,14 +46,20 @@ def draw_samples(
     sigma_max: float = 80.0,
     sigma_min: float = 0.002,
     batch: int = 1000,
-    seed: int = 0,
+    first: int = 0,
+    every: int = 1,
 ) -> Tensor:
-    """``count`` samples by :func:`heun`, float on ``device``; batch k's noise comes from (seed, k) alone."""
+    """Samples by EDM's Heun with ``2·steps − 1`` evaluations, float on ``device``.
+
+    ``count`` samples are cut into batches, and of these the ones ``first``, ``first + every``, ... are drawn; batch k's
+    noise comes from k alone.
+    """
+    sigmas = torch.cat([make_grid("edm", steps - 1, sigma_max, sigma_min), torch.zeros(1, dtype=torch.float64)])
     samples = []
-    for k, start in enumerate(range(0, count, batch)):
-        generator = torch.Generator(device).manual_seed(seed * 1_000_003 + k)
-        noise = torch.randn(min(batch, count - start), *shape, generator=generator, device=device)
-        samples.append(heun(denoiser, noise, steps, sigma_max, sigma_min))
+    for k in range(first, -(-count // batch), every):
+        size = min(batch, count - k * batch)
+        noise = ShardNoise(0, k, (size, *shape), device=device)
+        samples.append(Heun().integrate(denoiser, sigmas[0] * noise.initial(), sigmas, noise))
     return torch.cat(samples)
 
 
@@ -77,28 +73,55 @@ def save_grid(images: Tensor, path: Path, columns: int = 10, side: int = 640) ->
     from PIL import Image
 
     rows = len(images) // columns
-    n, (channels, height, width) = rows * columns, images.shape[1:]
-    pixels = to_uint8(images[:n]).cpu().expand(n, 3, height, width) if channels == 1 else to_uint8(images[:n]).cpu()
-    mosaic = pixels.reshape(rows, columns, 3, height, width).permute(0, 3, 1, 4, 2).reshape(rows * height, columns * width, 3)
+    tiles = F.pad(images[: rows * columns].float().cpu(), (0, 1, 0, 1))  # a grey line between them
+    tiles = to_uint8(tiles).expand(-1, 3, -1, -1)
+    height, width = tiles.shape[2:]
+    mosaic = tiles.reshape(rows, columns, 3, height, width).permute(0, 3, 1, 4, 2)
+    mosaic = mosaic.reshape(rows * height, columns * width, 3)
     zoom = max(1, side // (columns * width))
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(mosaic.numpy().repeat(zoom, 0).repeat(zoom, 1)).save(path)
 
 
-def statistics(features: Tensor) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and covariance of features ``[N, D]``, in float64."""
-    features = features.double()
-    return features.mean(0).cpu().numpy(), torch.cov(features.T).cpu().numpy()
+class FrechetMeasure:
+    """FD of a denoiser's samples to the training images, in the given features; the work is dealt to all processes.
 
+    Args:
+        features: images ``[B, C, H, W]`` in [-1, 1] -> features ``[B, D]``.
+        train: training images, bytes or floats.
+        count: samples to draw.
+        sigma_max: noise levels that sampling starts at; the distances are named ``fd<level>``.
+    """
 
-def frechet_distance(a: tuple[np.ndarray, np.ndarray], b: tuple[np.ndarray, np.ndarray]) -> float:
-    """Squared Fréchet distance of two Gaussians (Dowson & Landau 1982), each given by mean and covariance."""
-    (mean_a, cov_a), (mean_b, cov_b) = a, b
-    values, vectors = np.linalg.eigh(cov_a)
-    root = vectors * np.sqrt(values.clip(0)) @ vectors.T
-    cross = np.sqrt(np.linalg.eigvalsh(root @ cov_b @ root).clip(0)).sum()
-    return float(np.square(mean_a - mean_b).sum() + np.trace(cov_a) + np.trace(cov_b) - 2 * cross)
+    def __init__(
+        self,
+        features: Callable[[Tensor], Tensor],
+        train: Tensor,
+        workers: Workers,
+        count: int,
+        sigma_max: tuple[float, ...],
+    ):
+        self.features, self.workers, self.count, self.sigma_max = features, workers, count, sigma_max
+        self.shape = tuple(train.shape[1:])
+        self.reference = Gaussian.fit(self._all_features(train[workers.rank :: workers.count]))
 
+    def _all_features(self, images: Tensor) -> Tensor:
+        """Features of the images of all processes."""
+        with torch.no_grad():
+            return self.workers.gather(torch.cat([self.features(as_float(x)) for x in images.split(1000)]))
 
-Features = Callable[[Tensor], Tensor]
-"""Images ``[B, C, H, W]`` in [-1, 1] -> features ``[B, D]``."""
+    def distance(self, images: Tensor) -> float:
+        """FD of all processes' images, each giving its own."""
+        return frechet_distance(Gaussian.fit(self._all_features(images)), self.reference)
+
+    def __call__(self, denoiser: Denoiser) -> dict[str, float]:
+        device, (rank, every) = self.workers.device, (self.workers.rank, self.workers.count)
+        batch = min(1000, -(-self.count // every))
+        return {
+            f"fd{level:g}": self.distance(
+                draw_samples(
+                    denoiser, self.shape, self.count, device, sigma_max=level, batch=batch, first=rank, every=every
+                )
+            )
+            for level in self.sigma_max
+        }

@@ -14,7 +14,7 @@ COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 
 
 def orthogonalise(g: Tensor, steps: int = 5) -> Tensor:
-    """Newton–Schulz iteration towards ``U Vᵀ`` of each matrix ``[..., m, n]`` = U S Vᵀ (singular values in about 0.7 to 1.2)."""
+    """Newton–Schulz iteration of ``[..., m, n]`` = U S Vᵀ towards ``U Vᵀ`` (singular values end in about 0.7 to 1.2)."""
     a, b, c = COEFFICIENTS
     tall = g.shape[-2] > g.shape[-1]
     x = g.bfloat16() if g.is_cuda else g.float()

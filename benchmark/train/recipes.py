@@ -1,6 +1,6 @@
 """Training recipes: what is trained on what, how long, with which settings; one entry per problem and network."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from benchmark.networks.classifier import ClassifierConfig
 from benchmark.networks.unet import UNetConfig
@@ -67,7 +67,13 @@ class ClassifierRecipe:
 DENOISERS = {
     "digits": DenoiserRecipe(
         network=UNetConfig(
-            image_channels=1, channels=(32, 64), blocks=(1, 1), attention=(), middle_attention=False, patch=2, embedding=64
+            image_channels=1,
+            channels=(32, 64),
+            blocks=(1, 1),
+            attention=(),
+            middle_attention=False,
+            patch=2,
+            embedding=64,
         ),
         images=400_000,
         batch=256,
