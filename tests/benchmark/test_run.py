@@ -1,0 +1,186 @@
+"""The runner: what it stores, that it can be stopped at any moment, and what it says to bad input."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+
+from benchmark import execute, run
+from benchmark.plan import Case, make_plan
+from benchmark.store import Store, read_arrays, read_records
+from samplers.base import OptionError
+
+RUN = [sys.executable, "-m", "benchmark.run"]
+
+
+def command(*arguments, out):
+    return run.main([*arguments, "--out", str(out), "--samples", "600", "--seeds", "0"])
+
+
+def by_name(results):
+    return {r["config"]["sampler"]["name"]: r for r in read_records(results)}
+
+
+def test_a_run_stores_what_it_measured(tmp_path):
+    assert command("--sampler", "ddim", "heun", "--nfe", "9", "--set", "grid=edm", out=tmp_path) == 0
+    records = by_name(tmp_path)
+    assert records["ddim"]["nfe"] == records["heun"]["nfe"] == 9
+    assert records["ddim"]["changed"] == {"grid": "edm"}
+    assert records["ddim"]["metrics"]["w2"]["value"] > 0 and records["ddim"]["metrics"]["w2"]["count"] > 0
+    assert records["ddim"]["environment"]["packages"]["torch"] == torch.__version__.split("+")[0]
+    arrays = read_arrays(tmp_path, records["ddim"]["key"])
+    assert arrays["samples"].shape == (600, 2) and arrays["trajectory"].shape == (10, 64, 2)
+    assert list(arrays["trajectory_sigma"]) == sorted(arrays["trajectory_sigma"], reverse=True)
+    assert not (tmp_path / ".partial").exists()
+
+
+def test_finished_runs_are_skipped_and_repeated_bit_for_bit_by_force(tmp_path, capsys):
+    arguments = ("--sampler", "ddpm", "--nfe", "5")
+    assert command(*arguments, out=tmp_path) == 0
+    first = by_name(tmp_path)["ddpm"]
+    assert command(*arguments, out=tmp_path) == 0
+    assert "1 of 1 runs are finished and skipped" in capsys.readouterr().out
+    assert by_name(tmp_path)["ddpm"] == first
+    assert command(*arguments, "--force", out=tmp_path) == 0
+    assert by_name(tmp_path)["ddpm"]["metrics"] == first["metrics"]
+
+
+def test_samples_do_not_depend_on_the_batch_or_on_how_many_are_asked_for(tmp_path):
+    store = Store(tmp_path)
+    [one] = make_plan([Case("mixture2d", "ddpm", (5,), (0,), 600)]).runs
+    [more] = make_plan([Case("mixture2d", "ddpm", (5,), (0,), 1000)]).runs
+    fitted, _ = execute.Executor(store).fitted(one)
+    whole, nfe = execute.Executor(store).sample(one, fitted, "whole")
+    small, nfe_small = execute.Executor(store, batch=77).sample(one, fitted, "small")
+    torch.testing.assert_close(whole, small, rtol=1e-12, atol=1e-12)
+    assert nfe == nfe_small == 5
+    assert torch.equal(execute.Executor(store).sample(more, fitted, "more")[0][:600], whole)
+
+
+def test_an_interrupted_run_loses_the_shard_in_hand_only(tmp_path, monkeypatch):
+    case = [Case("mixture2d", "ddim", (5,), (0,), 2000)]
+    [whole] = make_plan(case).runs
+    expected = execute.Executor(Store(tmp_path / "whole")).execute(whole)["metrics"]
+    calls = []
+
+    def counting(run, index):
+        calls.append(index)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return noise(run, index)
+
+    noise = execute.shard_noise
+    monkeypatch.setattr(execute, "shard_noise", counting)
+    executor = execute.Executor(Store(tmp_path / "cut"))
+    with pytest.raises(KeyboardInterrupt):
+        executor.execute(whole)
+    assert executor.execute(whole)["metrics"] == expected
+    assert calls[:5] == [0, 1, 2, 2, 3]
+    assert not (tmp_path / "cut" / ".partial").exists()
+
+
+def test_a_killed_process_goes_on_from_its_last_shard(tmp_path):
+    arguments = ["--sampler", "heun", "--problem", "mixture", "--nfe", "199", "--seeds", "0", "--samples", "4000"]
+    arguments += ["--set", "problem.dim=32", "--device", "cpu"]
+    process = subprocess.Popen([*RUN, *arguments, "--out", tmp_path / "cut"], stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 120
+    while not list((tmp_path / "cut").glob(".partial/*/1.npz")):
+        assert time.monotonic() < deadline and process.poll() is None
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert not list((tmp_path / "cut").glob("runs/*/*.json"))
+    kept = {path: path.stat().st_mtime_ns for path in (tmp_path / "cut").glob(".partial/*/*.npz")}
+    assert 2 <= len(kept) < 8
+    for out in ("cut", "whole"):
+        subprocess.run([*RUN, *arguments, "--out", tmp_path / out], check=True, capture_output=True)
+    [cut], [whole] = read_records(tmp_path / "cut"), read_records(tmp_path / "whole")
+    assert cut["metrics"] == whole["metrics"]
+
+
+def test_a_failing_run_is_recorded_and_does_not_stop_the_others(tmp_path, monkeypatch, capsys):
+    measure = execute.metrics.compute
+
+    def failing(names, samples, problem, seed):
+        if seed == 1:
+            raise RuntimeError("broken\non purpose")
+        return measure(names, samples, problem, seed)
+
+    monkeypatch.setattr(execute.metrics, "compute", failing)
+    arguments = ["--sampler", "ddim", "--nfe", "5", "--samples", "600", "--out", str(tmp_path)]
+    assert run.main(arguments) == 1
+    assert {r["config"]["seed"]: r["status"] for r in read_records(tmp_path)} == {0: "ok", 1: "failed", 2: "ok"}
+    assert "RuntimeError: broken on purpose" in capsys.readouterr().err
+    monkeypatch.undo()
+    assert run.main(arguments) == 0, "a failed run is tried again"
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (["--sampler", "ddmi"], "unknown sampler 'ddmi'; did you mean 'ddim'"),
+        (["--sampler", "ddim", "--problem", "cat"], "unknown problem 'cat'"),
+        (["--sampler", "ddim", "--set", "etta=1"], "has no option 'etta'; did you mean 'eta'"),
+        (["--sampler", "ddim", "--set", "eta=a"], "takes float, not 'a'"),
+        (["--sampler", "ddim", "--set", "eta"], "--set takes KEY=VALUE, got 'eta'"),
+        (["--sampler", "ddim", "--set", "problem.width=0"], "width must be positive"),
+        (["--sampler", "heun", "--nfe", "1"], "needs at least 3 evaluations, got 1"),
+        (["--sampler", "ddim", "--nfe", "-5"], "not negative, got -5"),
+        (["--sampler", "ddim", "--seeds", "-1"], "not negative, got -1"),
+        (["--sampler", "ddim", "--samples", "0"], "--samples must be at least 1"),
+        (["--sampler", "ddim", "--batch", "0"], "--batch must be at least 1"),
+        (["--sampler", "ddim", "--device", "tpu9000"], "unknown device 'tpu9000'"),
+        (["--suite", "quik"], "did you mean 'quick'"),
+        (["--suite", "quick", "--set", "eta=1"], "use it without --sampler and --set"),
+        ([], "say what to run"),
+    ],
+)
+def test_bad_input_gets_one_line_and_code_2(tmp_path, capsys, arguments, message):
+    assert run.main([*arguments, "--out", str(tmp_path)]) == 2
+    error = capsys.readouterr().err
+    assert message in error and error.count("\n") == 1 and error.startswith("error: ")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_results_folder_that_cannot_be_written_gets_one_line(tmp_path, capsys):
+    (tmp_path / "file").write_text("")
+    assert run.main(["--sampler", "ddim", "--out", str(tmp_path / "file")]) == 2
+    assert "can't write to the results folder" in capsys.readouterr().err
+
+
+def test_dry_run_and_list_run_nothing(tmp_path, capsys):
+    assert run.main(["--suite", "quick", "--dry-run", "--out", str(tmp_path)]) == 0
+    shown = capsys.readouterr().out
+    assert "dpmot" in shown and "runs, 0 of them finished" in shown and "left out: mixture2d: f-pndm needs" in shown
+    assert run.main(["--list"]) == 0
+    listed = capsys.readouterr().out
+    assert all(word in listed for word in ("unsolved-map", "arXiv 2010.02502", "sigma_m=None", "mixture2d", "quick"))
+    assert not list(tmp_path.glob("runs/*"))
+
+
+def test_equal_runs_are_planned_once_and_strings_equal_values():
+    cases = [Case("mixture2d", "ddim", (5,), (0,), options=o) for o in ({}, {"eta": "0"}, {"eta": 0.0})]
+    plan = make_plan(cases)
+    assert len(plan.runs) == 1 and plan.runs[0].changed() == {}
+    with pytest.raises(OptionError):
+        make_plan([Case("mixture2d", "heun", (1,))], strict=True)
+    assert len(make_plan([Case("mixture2d", "heun", (1,))]).left_out) == 1
+
+
+def test_ctrl_c_ends_with_a_line_and_code_130(tmp_path):
+    arguments = ["--sampler", "heun", "--nfe", "99", "--samples", "100000", "--out", str(tmp_path)]
+    process = subprocess.Popen(
+        [*RUN, *arguments], stderr=subprocess.PIPE, text=True, env={**os.environ, "NO_COLOR": "1"}
+    )
+    deadline = time.monotonic() + 120
+    while not list(tmp_path.glob(".partial/*/0.npz")):
+        assert time.monotonic() < deadline and process.poll() is None
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    _, error = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "the same command goes on from here" in error and "Traceback" not in error

@@ -1,0 +1,173 @@
+"""DPM-OT and its controls: the exact facts about their output laws."""
+
+from dataclasses import replace
+
+import ot
+import pytest
+import torch
+from scipy.stats import chisquare
+
+from benchmark.problems import make_problem
+from samplers.base import CountingDenoiser, OptionError
+from samplers.dpmot import make_latents
+from samplers.noise import ShardNoise, vp_sigma
+from samplers.registry import lookup
+
+COUNT = 60
+
+
+@pytest.fixture(scope="module")
+def problem():
+    return make_problem("mixture", dim=8, modes=5, width=0.2)
+
+
+def fit(problem, name, nfe=5, **options):
+    return lookup(name).make(**{"count": COUNT, "sigma_m": 0.5, **options}).fit(problem, nfe)
+
+
+def noise(problem, size=6000, seed=0):
+    return ShardNoise(seed, 0, (size, *problem.shape), problem.dtype)
+
+
+def chosen(problem, fitted, shard):
+    """Which latent each sample starts from."""
+    y = fitted.start(shard.initial(), shard)
+    latents = make_latents(problem, "train", COUNT, 0.5, 0).noised
+    distance = torch.cdist(y, latents)
+    assert float(distance.amin(1).max()) < 1e-5, "a hard map's values are latents"
+    return distance.argmin(1)
+
+
+@pytest.mark.parametrize("name, options", [("dpmot", {"tv": 0.02}), ("random-latent", {})])
+def test_the_latent_is_uniform_when_the_map_is_solved(problem, name, options):
+    counts = chosen(problem, fit(problem, name, **options), noise(problem)).bincount(minlength=COUNT)
+    assert chisquare(counts).pvalue > 1e-3
+
+
+@pytest.mark.parametrize("heights", ["zero", "shuffled"])
+def test_the_latent_is_not_uniform_when_the_map_is_not_solved(problem, heights):
+    counts = chosen(problem, fit(problem, "unsolved-map", heights=heights), noise(problem)).bincount(minlength=COUNT)
+    assert chisquare(counts).pvalue < 1e-6
+
+
+def energy_p_value(x, y, permutations=400):
+    """Permutation test of equal laws by the energy distance (Székely and Rizzo 2004), for as many x as y."""
+    both = torch.cat([x, y])
+    generator = torch.Generator().manual_seed(0)
+    signs = torch.cat([torch.ones(len(x)), -torch.ones(len(y))]).double()
+    orders = [torch.arange(len(both)), *(torch.randperm(len(both), generator=generator) for _ in range(permutations))]
+    labels = torch.stack([signs[order] for order in orders])
+    energy = -((labels @ torch.cdist(both, both)) * labels).sum(1)  # 2 E|x − y| − E|x − x'| − E|y − y'|, times len(x)²
+    return float((energy >= energy[0]).double().mean())
+
+
+def samples(problem, name, seed, **options):
+    return fit(problem, name, **options).sample(problem.denoiser, noise(problem, 600, seed))
+
+
+def test_output_laws_of_dpmot_and_random_latent_are_indistinguishable_when_solved(problem):
+    solved = samples(problem, "dpmot", seed=1, tv=0.02)
+    assert energy_p_value(solved, samples(problem, "random-latent", seed=2)) > 0.01
+
+
+def test_output_laws_differ_when_not_solved(problem):
+    unsolved = samples(problem, "unsolved-map", seed=1)
+    assert energy_p_value(unsolved, samples(problem, "random-latent", seed=2)) < 0.01
+
+
+def test_the_pairing_is_optimal_transport(problem):
+    """On a discretised source the map's cost is the optimum of the linear programme for the masses it has."""
+    shard = noise(problem, 1500)
+    z = shard.initial()
+    index = chosen(problem, fit(problem, "dpmot", tv=0.02), shard)
+    latents = make_latents(problem, "train", COUNT, 0.5, 0).noised
+    cost = ot.dist(z.numpy(), latents.numpy())
+    masses = index.bincount(minlength=COUNT).double().numpy() / len(z)
+    best = ot.emd2([], masses, cost)
+    assert cost[range(len(z)), index].mean() == pytest.approx(best, rel=1e-9)
+
+
+def test_the_budget_decides_the_level_unless_it_is_given(problem):
+    assert fit(problem, "random-latent", 10, sigma_m=None).sigma_m == pytest.approx(
+        float(vp_sigma(torch.tensor(10 / 1000)))
+    )
+    assert fit(problem, "random-latent", 10, sigma_m=0.7).sigma_m == 0.7
+
+
+@pytest.mark.parametrize("name", ["dpmot", "random-latent", "unsolved-map", "dpmot-released"])
+@pytest.mark.parametrize("nfe", [2, 5, 11])
+def test_evaluations_are_counted_and_within_the_budget(problem, name, nfe):
+    options = {"iterations": 3} if name == "dpmot-released" else {"sigma_m": 0.5}
+    fitted = lookup(name).make(count=20, **options).fit(problem, nfe)
+    denoiser = CountingDenoiser(problem.denoiser, nfe)
+    x = fitted.sample(denoiser, noise(problem, 10))
+    assert x.shape == (10, *problem.shape) and x.isfinite().all()
+    assert 1 <= denoiser.nfe <= nfe
+
+
+def test_copies_are_copies_and_cost_nothing(problem):
+    denoiser = CountingDenoiser(problem.denoiser, 0)
+    for name, split in (("copy-target", "train"), ("held-out", "test")):
+        x = lookup(name).make(count=COUNT).fit(problem, 0).sample(denoiser, noise(problem, 200))
+        source = problem.examples(split, COUNT)
+        assert (x[:, None] == source).all(2).any(1).all()
+    assert denoiser.nfe == 0
+
+
+def test_arms_share_latents_and_reverse_noise(problem):
+    """With the same index, random-latent and DPM-OT would return the same sample: only the choice differs."""
+    shard = noise(problem, 400)
+    outputs = {}
+    for name in ("dpmot", "random-latent"):
+        fitted = fit(problem, name, reverse="ddpm")
+        fixed = replace(
+            fitted, start=lambda z, n: make_latents(problem, "train", COUNT, 0.5, 0).noised[:1].expand_as(z)
+        )
+        outputs[name] = fixed.sample(problem.denoiser, replace(shard))
+    assert torch.equal(outputs["dpmot"], outputs["random-latent"])
+
+
+@pytest.mark.parametrize("options", [{"map": "top-k", "angle": 3.0}, {"map": "softmax", "temperature": 1.0}])
+def test_extended_maps_leave_the_targets(problem, options):
+    fitted = fit(problem, "dpmot", **options)
+    shard = noise(problem, 200)
+    latents = make_latents(problem, "train", COUNT, 0.5, 0).noised
+    distance = torch.cdist(fitted.start(shard.initial(), shard), latents).amin(1)
+    assert float((distance > 1e-3).double().mean()) > 0.5
+
+
+def test_targets_of_the_model_are_its_long_run(problem):
+    latents = make_latents(problem, "model", 50, 0.5, 0)
+    assert float(problem.posterior(latents.clean).amax(1).median()) > 0.9
+    assert not torch.isclose(latents.clean, problem.examples("train", 50)).all(1).any()
+
+
+def test_released_levels_are_those_of_the_release():
+    """CIFAR-10 of the release: L = 232, n = 5, B = 10 gives 0.0139 and 0.0104 in [0, 1], half of ours."""
+    problem = make_problem("mixture", dim=4)
+    info = lookup("dpmot-released").make(iterations=1, count=20).fit(problem, 11).info
+    assert info["sigma_m"] / 2 == pytest.approx(0.0139, abs=5e-5)
+    assert info["chain_start"] / 2 == pytest.approx(0.0104, abs=5e-5)
+    matched = lookup("dpmot-released").make(iterations=1, count=20, level="matched").fit(problem, 11).info
+    assert matched["sigma_m"] == matched["chain_start"]
+
+
+def test_released_steps_follow_the_release():
+    sampler = lookup("dpmot-released").make()
+    assert sampler.langevin_steps(10) == [5, 5]
+    assert sampler.langevin_steps(12) == [5, 2]
+    assert sampler.langevin_steps(4) == []
+
+
+@pytest.mark.parametrize(
+    "name, options, nfe, message",
+    [
+        ("dpmot", {"sigma_m": 1e-3}, 5, "must lie above sigma_min"),
+        ("dpmot", {}, 1, "needs at least 2 evaluations, got 1"),
+        ("random-latent", {"reverse": "nope"}, 5, "unknown sampler 'nope'"),
+        ("dpmot-released", {}, 1, "needs at least 2 evaluations, got 1"),
+    ],
+)
+def test_what_cannot_be_fitted_is_said_in_a_line(problem, name, options, nfe, message):
+    with pytest.raises(OptionError, match=message):
+        lookup(name).make(**options).fit(problem, nfe)
