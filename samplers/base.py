@@ -147,7 +147,11 @@ class ReverseSampler(Sampler):
 
     @property
     def convergence(self) -> int | None:
-        """Nominal order of the global error in the length of the steps; None for stochastic samplers."""
+        """Nominal order of the global error in the length of the steps; None for stochastic samplers.
+
+        For multistep methods that of the full formula: their first steps are of lower order, near σ_max, where ε
+        hardly changes.
+        """
         return None
 
     @abstractmethod

@@ -34,7 +34,8 @@ class Langevin(ReverseSampler):
     with σ². The ladder is geometric on the default grid; the denoising at its foot is `end="denoise"`.
 
     Attributes:
-        n_steps_each: steps at a level, T of the papers.
+        n_steps_each: steps at a level, T of the papers (5 in NCSNv2, with 232 levels). One is the best use of up to
+            some 20 evaluations; with many levels more of them come nearer to the law of the data.
         step_lr: ε of the papers, α at the lowest level; its unit is that of σ_min². Where None, the step is that of
             technique 4 of the second paper, for the ladder at hand.
     """

@@ -18,7 +18,8 @@ from samplers.registry import register
 class UniPC(ReverseSampler):
     """UniPC-p (Zhao, Bai, Rao, Zhou, Lu 2023, algorithms 1 and 2): UniP-p, then UniC-p with the next step's output.
 
-    The corrector raises the order to p + 1. The last step is not corrected, since that would cost an evaluation.
+    The corrector raises the order to p + 1. The last step is not corrected, since that would cost an evaluation; where
+    it falls to first order, that of the whole is 2.
 
     Attributes:
         order: p, from 1 to 3.
