@@ -1,0 +1,301 @@
+"""The claims of the DPM-OT abstract, each as a test on the results."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from benchmark.report.comparing import (
+    COPY_MARGIN,
+    FEW,
+    LONG,
+    MUCH_LESS,
+    RATE_MARGIN,
+    Comparison,
+    compare,
+    decide,
+    margin,
+    same_or_not,
+    show,
+)
+from benchmark.report.reading import Results
+from benchmark.report.vocabulary import COPIES, MIXTURE, NOT_FAST, family, metric, title
+from benchmark.report.wording import in_words, listed, told
+
+SUPPORTED, NOT_SUPPORTED, UNDECIDED = "supported", "not supported", "undecided"
+OURS, RANDOM, UNSOLVED, COPY, REAL = "dpmot", "random-latent", "unsolved-map", "copy-target", "held-out"
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The answer to one claim.
+
+    Attributes:
+        claim: C1 to C5; statement: what is claimed; rule: what would support it and what would refute it.
+        status: `supported`, `not supported` or `undecided`; remark: a word on how, such as `by copying`.
+        decided_by: what decided, in plain words; caveats: what to keep in mind; needs: what would settle it.
+    """
+
+    claim: str
+    statement: str
+    rule: str
+    status: str
+    decided_by: str
+    comparisons: tuple[Comparison, ...] = ()
+    caveats: tuple[str, ...] = ()
+    needs: tuple[str, ...] = ()
+    remark: str = ""
+
+
+def few_steps(results: Results) -> Verdict:
+    """C1: at most `FEW` evaluations against the best plain sampler with at least `LONG`."""
+    found, needs = [], []
+    for problem in results.problems:
+        budget, name = few_budget(results, problem), results.quality(problem)
+        if budget is None or name is None:
+            needs.append(_run(problem, OURS, FEW))
+            continue
+        long = [(a, n) for a in _plain(results, problem) for n in results.budgets(problem, a) if n >= LONG]
+        rivals = [c for c in (compare(results, problem, name, (OURS, budget), side) for side in long) if c]
+        if rivals:
+            found.append(min(rivals, key=lambda c: c.second))
+        else:
+            needs.append(_run(problem, "heun", LONG))
+    tested = decide(found, [margin(c) for c in found])
+    beside = same_or_not(_with(results, found, REAL), deciding=False)
+    words = {
+        "better": "within the margin of the best long run",
+        "worse": "worse than the best long run beyond the margin",
+    }
+    return Verdict(
+        "C1",
+        "High quality within about 10 network evaluations",
+        f"Supported if, on every problem, DPM-OT with at most {FEW} evaluations is worse than the best plain sampler "
+        f"with at least {LONG} by less than the margin; refuted if on any problem it is worse by more.",
+        _status(tested),
+        told(tested, words),
+        (*tested, *beside),
+        tuple(in_words(beside)),
+        tuple(needs),
+        _remark(results, tested),
+    )
+
+
+def fast_samplers(results: Results) -> Verdict:
+    """C2: against every plain fast sampler at every equal budget of at most `FEW`."""
+    found, needs = [], []
+    for problem in results.problems:
+        fast = [a for a in _plain(results, problem) if a not in NOT_FAST]
+        pairs = _equal_budgets(results, problem, results.quality(problem), fast)
+        found += pairs
+        if not pairs:
+            needs.append(_run(problem, OURS if fast else "unipc", FEW))
+    tested = decide(found)
+    beside = same_or_not(_with(results, found, RANDOM), deciding=False)
+    return Verdict(
+        "C2",
+        "Better than fast samplers at an equal number of evaluations",
+        "Supported if DPM-OT has the better quality against every plain fast sampler, at every budget of at most "
+        f"{FEW}, on every problem; refuted if any of them does better.",
+        _status(tested),
+        told(tested, {"better": "better than a fast sampler", "worse": "worse"}),
+        (*tested, *beside),
+        tuple(in_words(beside)),
+        tuple(needs),
+        _remark(results, tested),
+    )
+
+
+def mode_mixture(results: Results) -> Verdict:
+    """C3: less than `MUCH_LESS` of every plain sampler's rate, where there is mixture to reduce."""
+    needs: list[str] = []
+    found: list[Comparison] = []
+    nothing: list[Comparison] = []
+    for problem in results.problems:
+        pairs = _equal_budgets(results, problem, MIXTURE, _plain(results, problem), MUCH_LESS)
+        if not pairs:
+            needs.append(_run(problem, OURS, FEW))
+        floor = results.by_seed(problem, REAL, 0, MIXTURE)
+        least = RATE_MARGIN + (float(floor.mean()) if len(floor) else 0.0)
+        for c in pairs:
+            (found if c.second > least else nothing).append(c)
+    tested = decide(found)
+    beside = same_or_not(
+        [*_with(results, found + nothing, RANDOM), *_with(results, found + nothing, REAL)], deciding=False
+    )
+    caveats = in_words(beside)
+    if nothing:
+        where = [f"{n} on {p}" for p in results.problems if (n := sum(c.problem == p for c in nothing))]
+        caveats.append(
+            f"Not counted, as there is nothing to reduce: comparisons ({listed(where)}) in which the plain sampler "
+            f"mixes modes at most {100 * RATE_MARGIN:g} point more often than held-out examples do."
+        )
+    words = {"better": "at less than half of the plain sampler's rate", "worse": "at more than half of it"}
+    nowhere = "No plain sampler mixes modes more often than held-out examples do: there is nothing to reduce."
+    return Verdict(
+        "C3",
+        "Much less mode mixture",
+        f"Supported if DPM-OT's rate at λ = 0.2 is below {MUCH_LESS:.0%} of every plain sampler's at every equal "
+        f"budget of at most {FEW}, on every problem where that sampler mixes modes more often than held-out examples "
+        "do; refuted if it is above that for any.",
+        _status(tested),
+        nowhere if nothing and not tested else told(tested, words),
+        (*tested, *beside),
+        tuple(caveats),
+        tuple(needs),
+        _remark(results, tested),
+    )
+
+
+def the_map(results: Results) -> Verdict:
+    """C4: DPM-OT against its own latents drawn at random."""
+    found, unsolved, needs = [], [], []
+    for problem in results.problems:
+        budget, names = few_budget(results, problem), [results.quality(problem), MIXTURE]
+        if budget is None:
+            needs.append(_run(problem, OURS, FEW))
+            continue
+        pairs = [c for n in names if n and (c := compare(results, problem, n, (OURS, budget), (RANDOM, budget)))]
+        found += pairs
+        if not pairs:
+            needs.append(_run(problem, RANDOM, FEW))
+        for arm in results.arms(problem, base=False):
+            if arm.split(" ")[0] == UNSOLVED and names[0]:
+                pair = compare(results, problem, names[0], (arm, budget), (RANDOM, budget))
+                unsolved += [pair] if pair else []
+    tested, without = same_or_not(found), same_or_not(unsolved, deciding=False)
+    outcomes = {c.outcome for c in tested}
+    helped = [any(c.outcome == "better" for c in tested if c.problem == p) for p in {c.problem for c in tested}]
+    status = SUPPORTED if tested and all(helped) and "worse" not in outcomes else UNDECIDED
+    if outcomes == {"same"} or "worse" in outcomes:
+        status = NOT_SUPPORTED
+    words = {"better": "better than a random latent", "worse": "worse than a random latent"}
+    return Verdict(
+        "C4",
+        "The optimal transport map is what brings it",
+        "Compared with drawing the same stored latents at random: same targets, noise and reverse steps. Supported if, "
+        "on every problem, the map is better in quality or in mode mixture and worse in neither; refuted if the two "
+        "are equivalent in all of them, or the map is worse in any.",
+        status,
+        told(tested, words),
+        (*tested, *without),
+        (*in_words(without), *_elsewhere(results)),
+        tuple(needs),
+    )
+
+
+def error_bound(results: Results) -> Verdict:
+    """C5: every measured error against the bound, from the records of the study of the bound."""
+    cells = results.bounds()
+    statement = "An error bound guarantees stability"
+    rule = (
+        "Checked against this suite's own bound of the same form (W₂ of the output, term by term). Supported if the "
+        "upper limit of the error's 95% interval is at most the bound in every cell; refuted if a lower limit exceeds "
+        "it."
+    )
+    if not cells:
+        needs = ("python -m benchmark.bound",)
+        return Verdict("C5", statement, rule, UNDECIDED, "No bound runs in these results.", needs=needs)
+    over = sum(cell["measured"]["low"] > cell["bound"] for cell in cells)
+    under = sum(cell["measured"]["high"] <= cell["bound"] for cell in cells)
+    ratios = sorted(cell["bound"] / max(cell["measured"]["value"], 1e-12) for cell in cells)
+    said = (
+        f"The measured error is below the bound beyond doubt in {under} of {len(cells)} cells and above it in {over}; "
+        f"the median bound is {ratios[len(ratios) // 2]:.3g} times the measured error."
+    )
+    status = NOT_SUPPORTED if over else SUPPORTED if under == len(cells) else UNDECIDED
+    caveat = "The transport map enters the bound through its mass term alone, which is zero for a random latent."
+    return Verdict("C5", statement, rule, status, said, caveats=(caveat,))
+
+
+CLAIMS = (few_steps, fast_samplers, mode_mixture, the_map, error_bound)
+
+
+def context(results: Results) -> list[str]:
+    """What to keep in mind beside every verdict: copies, and what the results rest on."""
+    said = []
+    for problem in results.problems:
+        budget, name = few_budget(results, problem), results.quality(problem)
+        if budget is None or COPIES not in results.metrics(problem):
+            continue
+        shares = {arm: results.by_seed(problem, arm, budget, COPIES).mean() for arm in (OURS, RANDOM, REAL)}
+        parts = [f"{title(arm)} {show(COPIES, share)}" for arm, share in shares.items() if share == share]
+        text = f"Copies of training examples on {problem} at {budget} NFE: {listed(parts)}."
+        copied = results.by_seed(problem, COPY, budget, name or "")
+        if name and len(copied):
+            value = show(name, copied.mean())
+            text += f" Copying a target outright, without the network, gives {metric(name).label} {value}."
+        said.append(text)
+    if len(results.runs):
+        seeds = results.runs.groupby(["problem", "label", "nfe"])["seed"].nunique()
+        counts = [f"{n:,}" for n in sorted(results.runs["samples"].unique())]
+        said.append(
+            f"All of this rests on {listed(results.problems)}, at most {seeds.max()} seeds and {listed(counts)} "
+            "samples a run. It says nothing about other data, networks or scales."
+        )
+    return said
+
+
+def few_budget(results: Results, problem: str) -> int | None:
+    """The largest budget of at most `FEW` at which DPM-OT was run."""
+    return max((n for n in results.budgets(problem, OURS) if n <= FEW), default=None)
+
+
+def _plain(results: Results, problem: str) -> list[str]:
+    return [a for a in results.arms(problem) if family(a) == "plain"]
+
+
+def _equal_budgets(
+    results: Results, problem: str, name: str | None, arms: Iterable[str], scale: float = 1.0
+) -> list[Comparison]:
+    """DPM-OT against each arm at each budget of at most `FEW` that both have."""
+    budgets = [n for n in results.budgets(problem, OURS) if n <= FEW] if name else []
+    found = [compare(results, problem, str(name), (OURS, n), (arm, n), scale) for arm in arms for n in budgets]
+    return [c for c in found if c]
+
+
+def _with(results: Results, comparisons: Sequence[Comparison], other: str) -> list[Comparison]:
+    """DPM-OT against another arm on the problems and metrics of these comparisons, at DPM-OT's largest few budget."""
+    asked = {(c.problem, c.metric): few_budget(results, c.problem) for c in comparisons}
+    found = [compare(results, p, m, (OURS, n), (other, n)) for (p, m), n in asked.items() if n is not None]
+    return [c for c in found if c]
+
+
+def _status(tested: Sequence[Comparison]) -> str:
+    outcomes = {c.outcome for c in tested}
+    if "worse" in outcomes:
+        return NOT_SUPPORTED
+    return SUPPORTED if outcomes == {"better"} else UNDECIDED
+
+
+def _remark(results: Results, tested: Sequence[Comparison]) -> str:
+    """`by copying` where DPM-OT's samples are copies of training examples more often than held-out examples are."""
+    problems = {c.problem: c for c in tested}
+    pairs = [compare(results, p, COPIES, (OURS, c.budget), (REAL, 0)) for p, c in problems.items()]
+    return "by copying" if any(c and c.low > COPY_MARGIN for c in pairs) else ""
+
+
+def _elsewhere(results: Results) -> list[str]:
+    """DPM-OT against its random latents under every other setting: noise levels, targets, maps."""
+    pairs = []
+    for problem in results.problems:
+        name, labels = results.quality(problem), results.arms(problem, base=False)
+        for label in labels if name else ():
+            other = label.replace(OURS, RANDOM, 1)
+            if label.startswith(f"{OURS} ") and other in labels:
+                budgets = [n for n in results.budgets(problem, label) if n <= FEW]
+                pairs += [c for n in budgets if (c := compare(results, problem, str(name), (label, n), (other, n)))]
+    done = same_or_not(pairs, deciding=False)
+    words = {
+        "same": "the same",
+        "better": "better with the map",
+        "worse": "worse with the map",
+        "open": "not told apart",
+    }
+    counts = [f"{n} {words[o]}" for o in words if (n := sum(c.outcome == o for c in done))]
+    return [
+        f"Under the other settings run (noise levels σ_M, targets), {len(done)} pairs in quality: {listed(counts)}."
+    ] * bool(done)
+
+
+def _run(problem: str, sampler: str, nfe: int) -> str:
+    name = problem.partition(" ")[0]
+    return f"python -m benchmark.run --problem {name} --sampler {sampler} --nfe {nfe} --seeds 0 1 2 3 4"

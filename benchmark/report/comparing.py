@@ -1,0 +1,158 @@
+"""How two arms are compared: paired over seeds, against margins fixed in advance."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from benchmark.report.reading import Results
+from benchmark.report.statistics import equivalence, holm, mean_interval, paired, pooled_spread, two_sided
+from benchmark.report.vocabulary import metric, title
+
+LEVEL = 0.05
+FEW = 10
+LONG = 20
+RELATIVE_MARGIN = 0.2
+SPREAD_MARGIN = 2.0
+RATE_MARGIN = 0.01
+MUCH_LESS = 0.5
+COPY_MARGIN = 0.05
+
+RULES = (
+    "Runs are paired over seeds, which share their noise. Tests are Student's t on the paired differences at level "
+    f"{LEVEL:g}, adjusted by Holm's method over all deciding comparisons of a claim.",
+    f"“Within about 10 evaluations” means a budget of at most {FEW}; a long run has at least {LONG}. Evaluations are "
+    "counted at the denoiser.",
+    "Two values count as the same when they differ by less than the largest of three margins: "
+    f"{RELATIVE_MARGIN:.0%} of the reference value (the convention of bioequivalence; one sampler at one budget "
+    f"differs by more between papers); {SPREAD_MARGIN:g} standard deviations of the reference between seeds (what a "
+    f"change of seed does to it); and, for rates, {100 * RATE_MARGIN:g} percentage point (what 1,000 samples resolve).",
+    "Equivalence is tested as such, by two one-sided tests (TOST). It is concluded only where it holds for every "
+    "metric and problem of the claim, an intersection of tests that needs no adjustment.",
+    f"“Much less” mode mixture means less than {MUCH_LESS:.0%} of the other sampler's rate.",
+    "C1 to C3 carry the remark “by copying” where DPM-OT's share of copies of training examples exceeds that of "
+    f"held-out examples by more than {100 * COPY_MARGIN:g} points (lower 95% limit): copies have the quality of data "
+    "whatever a sampler does.",
+)
+"""The rules of the verdict, written before any result was seen."""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One arm against another on one metric of one problem, lower being better.
+
+    Attributes:
+        arm, against: labels; budget, against_budget: evaluations granted; nfe, against_nfe: evaluations counted.
+        first, second: means over the seeds that both have.
+        contrast: first − scale · second, seed by seed; low, high: 95% interval of its mean.
+        spread: standard deviation of the second between seeds.
+        test: `difference` (contrast against `margin`, two-sided) or `equivalence` (contrast within ± `margin`).
+        p: of that test, adjusted by Holm's method where the comparison decides by a difference.
+        outcome: `better`, `worse`, `same` or `open`, of the first against the second.
+        deciding: whether a verdict rests on it; else it stands beside, unadjusted.
+    """
+
+    problem: str
+    metric: str
+    arm: str
+    against: str
+    budget: int
+    against_budget: int
+    nfe: int
+    against_nfe: int
+    first: float
+    second: float
+    contrast: tuple[float, ...]
+    low: float
+    high: float
+    spread: float
+    scale: float = 1.0
+    margin: float = 0.0
+    test: str = "difference"
+    p: float = math.nan
+    outcome: str = "open"
+    deciding: bool = True
+
+    @property
+    def difference(self) -> float:
+        """Mean of the contrast."""
+        return float(np.mean(self.contrast))
+
+    @property
+    def seeds(self) -> int:
+        """Seeds that both arms have."""
+        return len(self.contrast)
+
+    def values(self) -> str:
+        """The two values in words."""
+        first, second = (show(self.metric, value) for value in (self.first, self.second))
+        where = "" if self.against_nfe == 0 else f" at {self.against_nfe} NFE"
+        return f"{metric(self.metric).label} {first} against {second} for {title(self.against)}{where}"
+
+
+def show(name: str, value: float) -> str:
+    """A value with three digits; rates in percent."""
+    return f"{100 * value:.3g}%" if metric(name).rate else f"{value:.3g}"
+
+
+def compare(
+    results: Results, problem: str, name: str, arm: tuple[str, int], against: tuple[str, int], scale: float = 1.0
+) -> Comparison | None:
+    """Pair two arms, each given as (label, budget), seed by seed; None where fewer than two seeds have both."""
+    first, second = (results.by_seed(problem, *side, name) for side in (arm, against))
+    contrast = paired(first, second, scale)
+    if contrast.size < 2:
+        return None
+    shared = first.index.intersection(second.index)
+    nfe, against_nfe = (int(results.at(problem, *side)["nfe_counted"].max()) for side in (arm, against))
+    interval = mean_interval(contrast)
+    return Comparison(
+        problem=problem,
+        metric=name,
+        arm=arm[0],
+        against=against[0],
+        budget=arm[1],
+        against_budget=against[1],
+        nfe=nfe,
+        against_nfe=against_nfe,
+        first=float(first.loc[shared].mean()),
+        second=float(second.loc[shared].mean()),
+        contrast=tuple(contrast.tolist()),
+        low=interval.low,
+        high=interval.high,
+        spread=pooled_spread(second),
+        scale=scale,
+    )
+
+
+def margin(c: Comparison) -> float:
+    """How far two values may lie apart and still count as the same; see `RULES`."""
+    least = RATE_MARGIN if metric(c.metric).rate else 0.0
+    return max(RELATIVE_MARGIN * abs(c.second), SPREAD_MARGIN * c.spread, least)
+
+
+def decide(comparisons: Sequence[Comparison], margins: Sequence[float] | None = None) -> list[Comparison]:
+    """Two-sided tests of contrast = margin (0 unless given), adjusted over all: `better` is below, `worse` above."""
+    margins = margins or [0.0] * len(comparisons)
+    ps = holm([two_sided(np.array(c.contrast), m) for c, m in zip(comparisons, margins, strict=True)])
+    return [
+        replace(c, margin=m, p=p, outcome=_side(c.difference - m) if p < LEVEL else "open")
+        for c, m, p in zip(comparisons, margins, ps, strict=True)
+    ]
+
+
+def same_or_not(comparisons: Sequence[Comparison], deciding: bool = True) -> list[Comparison]:
+    """`same` where TOST shows it within the margin; else `better` or `worse` by an adjusted test; else `open`."""
+    done = []
+    for c in decide(comparisons):
+        within = margin(c)
+        p = equivalence(np.array(c.contrast), within)
+        if p < LEVEL or c.outcome == "open":
+            c = replace(c, test="equivalence", p=p, margin=within, outcome="same" if p < LEVEL else "open")
+        done.append(replace(c, deciding=deciding))
+    return done
+
+
+def _side(value: float) -> str:
+    return "better" if value < 0 else "worse"

@@ -1,0 +1,185 @@
+"""Records as tables: what every part of the report starts from."""
+
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from benchmark.report.vocabulary import QUALITY, family, rank
+from benchmark.store import frame, read_arrays, read_records
+
+ARM = ["problem", "label", "nfe"]
+_COLUMNS = [*ARM, "sampler", "options", "base", "frontier", "seed", "samples", "nfe_counted", "sigma_m", "key"]
+
+
+@dataclass(frozen=True)
+class Results:
+    """Everything that the report is made from.
+
+    Attributes:
+        root: the results folder.
+        runs: a row for each finished run: problem, sampler, label, options, base, frontier, family, nfe, nfe_counted,
+            seed, samples, sigma_m, fit_seconds, sampling_seconds, created, key. `base` is the main arm of a sampler,
+            with its name as the label whatever its options: the one with most runs. `frontier`: as the main arm, but
+            for the noise level σ_M of the targets.
+        values: the same columns, a row for each run and metric: metric, value, low, high, count, note.
+        records: finished records by key.
+        failed: records of runs that failed.
+        superseded: finished runs left out because another with the same arm, budget and seed has more samples, or as
+            many and is newer.
+    """
+
+    root: Path
+    runs: pd.DataFrame
+    values: pd.DataFrame
+    records: dict[str, dict[str, Any]]
+    failed: list[dict[str, Any]]
+    superseded: int = 0
+
+    @cached_property
+    def problems(self) -> list[str]:
+        """Names of the problems, each with its options where several variants of it were run."""
+        return sorted(self.runs["problem"].unique()) if len(self.runs) else []
+
+    def metrics(self, problem: str) -> list[str]:
+        """Metrics measured on a problem, in order of first appearance."""
+        return list(self.values.loc[self.values["problem"] == problem, "metric"].unique())
+
+    def quality(self, problem: str) -> str | None:
+        """The metric of quality that decides on this problem."""
+        return next((name for name in QUALITY if name in self.metrics(problem)), None)
+
+    def arms(self, problem: str, base: bool = True) -> list[str]:
+        """Labels of the arms run on a problem, in presentation order; `base` leaves out all but the main arms."""
+        runs = self.runs[self.runs["problem"] == problem]
+        return sorted(runs.loc[runs["base"] | (not base), "label"].unique(), key=rank)
+
+    def budgets(self, problem: str, label: str) -> list[int]:
+        """Budgets of network evaluations at which an arm was run."""
+        return sorted(n for p, a, n in self._runs if (p, a) == (problem, label))
+
+    def at(self, problem: str, label: str, nfe: int) -> pd.DataFrame:
+        """Runs of an arm at a budget; an arm that never calls the network has one answer for every budget."""
+        return self._runs.get(self._where(problem, label, nfe), self.runs.iloc[:0])
+
+    def _where(self, problem: str, label: str, nfe: int) -> tuple[str, str, int]:
+        known = (problem, label, 0) in self._runs and (problem, label, nfe) not in self._runs
+        return problem, label, 0 if known else nfe
+
+    @cached_property
+    def _runs(self) -> dict[tuple[str, str, int], pd.DataFrame]:
+        return {(str(p), str(a), int(n)): rows for (p, a, n), rows in self.runs.groupby(ARM)}
+
+    def close(self, problem: str, label: str, nfe: int) -> int | None:
+        """The budget of an arm that stands beside `nfe`: the same, or one more (arms that need B + 1), or 0."""
+        budgets = self.budgets(problem, label)
+        return next((n for n in (nfe, nfe + 1, 0) if n in budgets), None)
+
+    def sigma_m_alone(self, problem: str, label: str) -> bool:
+        """Whether an arm differs from its sampler's main arm in σ_M alone: a point of the frontier."""
+        runs = self.runs[(self.runs["problem"] == problem) & (self.runs["label"] == label)]
+        return bool((runs["frontier"] & ~runs["base"]).any())
+
+    def frontier(self, problem: str, samplers: Sequence[str] = ("dpmot", "random-latent")) -> pd.DataFrame:
+        """Points of the frontier: sampler, label, sigma_m, nfe, ordered; at the budget with most levels."""
+        runs = self.runs[
+            (self.runs["problem"] == problem) & self.runs["sampler"].isin(samplers) & self.runs["frontier"]
+        ]
+        points = runs[["sampler", "label", "sigma_m", "nfe"]].dropna().drop_duplicates()
+        if points.empty:
+            return points
+        budget = points.groupby("nfe")["sigma_m"].nunique().idxmax()
+        return points[points["nfe"] == budget].sort_values(["sampler", "sigma_m"]).reset_index(drop=True)
+
+    def by_seed(self, problem: str, label: str, nfe: int, metric: str) -> pd.Series:
+        """Values of a metric, indexed by seed."""
+        return self._values.get((*self._where(problem, label, nfe), metric), pd.Series(dtype=float))
+
+    @cached_property
+    def _values(self) -> dict[tuple[str, str, int, str], pd.Series]:
+        known = self.values.dropna(subset=["value"]).sort_values("seed")
+        groups = known.groupby([*ARM, "metric"], sort=False)
+        return {
+            (str(p), str(a), int(n), str(m)): pd.Series(rows["value"].to_numpy(float), index=rows["seed"].to_numpy())
+            for (p, a, n, m), rows in groups
+        }
+
+    def pictures(self, problem: str, label: str, nfe: int) -> dict[str, np.ndarray] | None:
+        """Stored samples of an arm: the arrays of `samples/<key>.npz` of the lowest seed that has them."""
+        for key in self.at(problem, label, nfe).sort_values("seed")["key"]:
+            stored = read_arrays(self.root, key)
+            if stored is not None:
+                return stored
+        return None
+
+    def bounds(self) -> list[dict[str, Any]]:
+        """Cells of the study of the error bound (`bound/cells/`) in which the error was measured: measured, bound."""
+        cells = [json.loads(path.read_text()) for path in sorted((self.root / "bound" / "cells").glob("*.json"))]
+        return [cell for cell in cells if cell.get("measured") and "bound" in cell]
+
+
+def slug(problem: str) -> str:
+    """A problem's name as part of a file name."""
+    return re.sub(r"[^a-z0-9]+", "-", problem.lower()).strip("-")
+
+
+def load(root: Path) -> Results:
+    """Read every record below `root`; damaged ones are named and skipped by the store."""
+    return arrange(read_records(root), root)
+
+
+def arrange(records: Sequence[dict[str, Any]], root: Path) -> Results:
+    """Records as tables; `root` is where the samples for pictures are."""
+    finished = {r["key"]: r for r in records if r["status"] == "ok"}
+    failed = [r for r in records if r["status"] != "ok"]
+    values = frame(list(finished.values()))
+    if values.empty:
+        return Results(root, pd.DataFrame(columns=_COLUMNS), pd.DataFrame(columns=[*ARM, "metric"]), {}, failed)
+    values["sigma_m"] = values["key"].map({key: _sigma_m(r) for key, r in finished.items()})
+    values["created"] = values["key"].map({key: r.get("created", "") for key, r in finished.items()})
+    values["family"] = values["sampler"].map(family)
+    values["problem"] = _settings(values)
+    values = _main_arms(values)
+    best = values.sort_values(["samples", "created"]).drop_duplicates([*ARM, "seed"], keep="last")["key"]
+    superseded = values["key"].nunique() - len(best)
+    values = values[values["key"].isin(best)].reset_index(drop=True)
+    runs = values.drop(columns=["metric", "value", "low", "high", "count", "note"]).drop_duplicates("key")
+    kept = {key: finished[key] for key in runs["key"]}
+    return Results(root, runs.reset_index(drop=True), values, kept, failed, superseded)
+
+
+def _sigma_m(record: dict[str, Any]) -> float | None:
+    """The noise level of the targets: what the fit used, else what was asked for."""
+    fitted = (record.get("fit") or {}).get("info", {}).get("sigma_m")
+    return fitted if fitted is not None else record["config"]["sampler"].get("options", {}).get("sigma_m")
+
+
+def _settings(values: pd.DataFrame) -> pd.Series:
+    """Names under which runs are compared: the problem, with its options where several variants of it were run."""
+    name, options = values["problem"].astype(str), values["problem_options"].astype(str)
+    varies = options.groupby(name).transform("nunique") > 1
+    return name.where(~varies, name + " (" + options + ")")
+
+
+def _main_arms(values: pd.DataFrame) -> pd.DataFrame:
+    """Find the main arm of every sampler on every problem, and what differs from it in σ_M alone."""
+    values = values.assign(base=False, frontier=False)
+    for (_, sampler), rows in values.groupby(["problem", "sampler"]):
+        runs = rows.drop_duplicates("key")["options"].value_counts()
+        main = min(runs.index, key=lambda options: (-runs[options], len(options), options))
+        values.loc[rows.index, "base"] = rows["options"] == main
+        values.loc[rows.index, "frontier"] = rows["options"].map(_without_sigma_m) == _without_sigma_m(main)
+        if main:
+            labels = rows["label"].mask(rows["options"] == "", f"{sampler} (defaults)")
+            values.loc[rows.index, "label"] = labels.mask(rows["options"] == main, sampler)
+    return values
+
+
+def _without_sigma_m(options: str) -> frozenset[str]:
+    return frozenset(option for option in options.split(", ") if option and not option.startswith("sigma_m="))

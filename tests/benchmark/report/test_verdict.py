@@ -1,0 +1,167 @@
+"""Records with a known truth get the right verdict."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from benchmark.report import verdict
+from benchmark.report.claims import NOT_SUPPORTED, SUPPORTED, UNDECIDED, Verdict, context, error_bound
+from benchmark.report.reading import arrange
+from benchmark.report.statistics import holm, two_sided
+from benchmark.store import key_of
+from tests.benchmark.report.synthetic import measured, quick, record
+
+
+def judged(records: list[dict[str, Any]]) -> dict[str, Verdict]:
+    return {v.claim: v for v in verdict.judge(arrange(records, Path("nowhere")))}
+
+
+def both(**truth: Any) -> list[dict[str, Any]]:
+    return quick("mixture2d", "w2", **truth) + quick("digits", "fd", **truth)
+
+
+def test_everything_in_favour() -> None:
+    found = judged(both(ours=1.0, random=2.0, copies=0.01))
+    assert [found[c].status for c in ("C1", "C2", "C3", "C4", "C5")] == [SUPPORTED] * 4 + [UNDECIDED]
+    assert not found["C2"].remark
+    assert verdict.headline(list(found.values())).startswith("Yes")
+
+
+def test_equal_to_random_latents_is_shown_as_equivalence() -> None:
+    found = judged(both(ours=1.0, random=1.0))
+    assert found["C4"].status == NOT_SUPPORTED
+    deciding = [c for c in found["C4"].comparisons if c.deciding]
+    assert {c.outcome for c in deciding} == {"same"} and {c.test for c in deciding} == {"equivalence"}
+    assert len(deciding) == 4 and all(c.p < 0.05 for c in deciding)
+    assert verdict.headline(list(found.values())).startswith("No")
+
+
+def test_worse_than_random_latents() -> None:
+    assert judged(both(ours=1.5, random=1.0))["C4"].status == NOT_SUPPORTED
+
+
+def test_better_on_one_problem_only_does_not_carry_the_claim() -> None:
+    records = quick("mixture2d", "w2", ours=1, random=2) + quick("digits", "fd", ours=1, random=1)
+    assert judged(records)["C4"].status == UNDECIDED
+
+
+def test_noise_beyond_the_margin_stays_open() -> None:
+    found = judged(both(ours=1.0, random=1.15, noise=0.5, seeds=(0, 1, 2)))
+    assert found["C4"].status == UNDECIDED
+
+
+def test_an_unsolved_map_stands_beside() -> None:
+    c4 = judged(both())["C4"]
+    beside = [c for c in c4.comparisons if not c.deciding]
+    assert {c.arm for c in beside} == {"unsolved-map"} and {c.outcome for c in beside} == {"worse"}
+    assert any("unsolved map" in text for text in c4.caveats)
+
+
+def test_long_run_beyond_the_margin() -> None:
+    # The best long run has quality 1: 1.1 is within its margin of 20%, 1.5 is not.
+    assert judged(both(ours=1.1, random=1.1))["C1"].status == SUPPORTED
+    assert judged(both(ours=1.5, random=1.5))["C1"].status == NOT_SUPPORTED
+
+
+def test_one_better_fast_sampler_refutes() -> None:
+    records = both()
+    for r in records:
+        if r["config"]["sampler"]["name"] == "unipc" and r["config"]["nfe"] == 10 and "fd" in r["metrics"]:
+            r["metrics"]["fd"]["value"] = 0.5
+    c2 = judged(records)["C2"]
+    assert c2.status == NOT_SUPPORTED
+    worse = [(c.problem, c.against, c.nfe) for c in c2.comparisons if c.deciding and c.outcome == "worse"]
+    assert worse == [("digits", "unipc", 10)]
+    assert "against 0.5 for UniPC at 10 NFE" in c2.decided_by
+
+
+def test_equal_budgets_of_at_most_ten() -> None:
+    c2 = judged(both())["C2"]
+    assert {(c.budget, c.against_budget) for c in c2.comparisons if c.deciding} == {(5, 5), (10, 10)}
+    assert "ddpm" not in {c.against for c in c2.comparisons}
+    assert {c.against_nfe for c in c2.comparisons if c.against == "heun"} == {5, 9}
+
+
+@pytest.mark.parametrize(("rate", "status"), [(0.02, SUPPORTED), (0.08, NOT_SUPPORTED)])
+def test_much_less_means_less_than_half(rate: float, status: str) -> None:
+    assert judged(both(mixture=rate, plain_mixture=0.1))["C3"].status == status
+
+
+def test_no_mixture_leaves_nothing_to_reduce() -> None:
+    c3 = judged(both(plain_mixture=0.012))["C3"]
+    assert c3.status == UNDECIDED and "nothing to reduce" in c3.decided_by
+
+
+def test_copying_is_remarked() -> None:
+    records = both(copies=0.6)
+    found = judged(records)
+    assert verdict.verdict_word(found["C2"]) == "supported, by copying"
+    assert any("Copies of training examples on digits" in text for text in context(arrange(records, Path("nowhere"))))
+
+
+def test_multiplicity_is_adjusted() -> None:
+    c2 = judged(both())["C2"]
+    deciding = [c for c in c2.comparisons if c.deciding]
+    assert [c.p for c in deciding] == pytest.approx(holm([two_sided(np.array(c.contrast)) for c in deciding]))
+
+
+def test_missing_arms_are_named() -> None:
+    rng_free = [r for r in quick("digits", "fd") if r["config"]["sampler"]["name"] in ("ddim", "held-out")]
+    found = judged(rng_free)
+    assert {v.status for v in found.values()} == {UNDECIDED}
+    for claim in ("C1", "C2", "C3", "C4"):
+        assert any("python -m benchmark.run --problem digits --sampler" in text for text in found[claim].needs)
+
+
+def test_one_seed_decides_nothing() -> None:
+    assert {v.status for v in judged(both(seeds=(0,))).values()} == {UNDECIDED}
+
+
+def test_more_samples_then_newer_wins() -> None:
+    small = record("digits", "dpmot", 10, 0, {"fd": 9.0}, samples=100)
+    large = record("digits", "dpmot", 10, 0, {"fd": 1.0}, samples=1000)
+    found = arrange([small | {"created": "2030"}, large], Path("nowhere"))
+    assert found.by_seed("digits", "dpmot", 10, "fd").tolist() == [1.0] and found.superseded == 1
+
+
+def test_main_arm_is_the_one_with_most_runs() -> None:
+    runs = [record("digits", "ddim", n, 0, {"fd": 1.0}, {"grid": "edm"}) for n in (5, 10)]
+    found = arrange([*runs, record("digits", "ddim", 10, 0, {"fd": 2.0})], Path("nowhere"))
+    assert found.arms("digits") == ["ddim"] and found.arms("digits", base=False) == ["ddim", "ddim (defaults)"]
+    assert found.by_seed("digits", "ddim", 10, "fd").tolist() == [1.0]
+
+
+def test_variants_of_a_problem_are_kept_apart() -> None:
+    first, second = (record("mixture2d", "ddim", 10, 0, {"w2": 1.0}) for _ in range(2))
+    second["config"]["problem"]["options"] = {"modes": 8}
+    second["key"] = key_of(second["config"])
+    assert arrange([first, second], Path("nowhere")).problems == ["mixture2d (modes=25)", "mixture2d (modes=8)"]
+
+
+@pytest.mark.parametrize(
+    ("high", "low", "status"), [(0.9, 0.7, SUPPORTED), (1.1, 0.7, UNDECIDED), (1.5, 1.2, NOT_SUPPORTED)]
+)
+def test_bound(tmp_path: Path, high: float, low: float, status: str) -> None:
+    cell = {"measured": {"value": (low + high) / 2, "low": low, "high": high}, "bound": 1.0}
+    (tmp_path / "bound" / "cells").mkdir(parents=True)
+    for name, content in (("a", cell), ("b", cell), ("c", cell | {"measured": None})):
+        (tmp_path / "bound" / "cells" / f"{name}.json").write_text(json.dumps(content))
+    assert error_bound(arrange([], tmp_path)).status == status
+
+
+def test_written_as_json_and_markdown(tmp_path: Path) -> None:
+    results = arrange(both(), tmp_path)
+    verdict.write(verdict.judge(results), context(results), tmp_path)
+    stored = json.loads((tmp_path / "verdict.json").read_text())
+    assert [c["claim"] for c in stored["claims"]] == ["C1", "C2", "C3", "C4", "C5"]
+    text = (tmp_path / "verdict.md").read_text()
+    assert "## C4: The optimal transport map is what brings it" in text
+    assert "Rules, fixed before any result was seen" in text
+
+
+def test_values_follow_the_truth() -> None:
+    values = measured(np.random.default_rng(0), ("w2", 2.0), 0.1, 0.5, noise=0.0)
+    assert values["w2"] == 2.0 and values["mmr@0.2"] == pytest.approx(0.1)
