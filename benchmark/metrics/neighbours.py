@@ -6,92 +6,85 @@ differences in float64. The rounding error of a score is at most γ(2|x||y| + |y
 proven; the few others are computed in full in float64.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from benchmark.metrics.precision import true_float32
+
 SPARE = 14  # candidates beyond k that are re-scored
 SCORES = 1 << 26  # scores held at once (256 MiB)
+ROWS = 1 << 14  # rows converted to float64 at once
 
 
-def nearest(queries: Tensor, points: Tensor, k: int = 2, among_themselves: bool = False) -> tuple[Tensor, Tensor]:
-    """The k nearest points of each query in Euclidean distance, exactly.
+@dataclass(frozen=True, eq=False)
+class Index:
+    """Points made ready for queries.
 
-    Args:
-        queries: [Q, ...], any numeric type, on the device where the work is to be done.
-        points: [N, ...] on the same device, N >= k.
-        k: neighbours wanted.
-        among_themselves: queries and points are the same set, and a point is not its own neighbour.
-
-    Returns:
-        Distances [Q, k] in float64, ascending, and indices [Q, k] of the points.
-
-    Raises:
-        ValueError: fewer points than neighbours wanted.
+    Attributes:
+        points: [N, d] as given, any numeric type.
+        mean: [d] float64, near their centre; whole numbers for integer types, so that centring rounds nothing.
+        centred: [N, d] float32.
+        norms: |centred|², [N].
     """
-    queries, points = queries.flatten(1), points.flatten(1)
-    if len(points) - among_themselves < k:
-        raise ValueError(f"{k} neighbours wanted of {len(points)} points")
-    y, keep = _centred(points, points), min(len(points), k + SPARE + among_themselves)
-    norms = y.square().sum(1)
-    distances, indices = [], []
-    with _full_float32():
-        for start in range(0, len(queries), batch := max(1, SCORES // len(points))):
-            x = queries[start : start + batch]
-            centred = _centred(x, points)
-            scores = torch.addmm(norms, centred, y.T, alpha=-2)
-            if among_themselves:
-                scores[torch.arange(len(x)), torch.arange(start, start + len(x))] = torch.inf
-            best, candidates = scores.topk(keep - among_themselves, largest=False)
-            exact = _rescored(x, points, candidates)
-            d, order = exact.sort(dim=1, stable=True)
-            index = candidates.gather(1, order)
-            if best.shape[1] < len(points) - among_themselves:
-                doubtful = ~_proven(d[:, k - 1], best[:, -1], centred, norms)
-                rows = doubtful.nonzero()[:, 0]
-                _in_full(x, points, rows, start if among_themselves else None, d, index)
-            distances.append(d[:, :k])
-            indices.append(index[:, :k])
-    return torch.cat(distances), torch.cat(indices)
+
+    points: Tensor
+    mean: Tensor
+    centred: Tensor
+    norms: Tensor
+
+    @classmethod
+    def of(cls, points: Tensor) -> "Index":
+        """Of points [N, ...], on the device where the work is to be done."""
+        points = points.flatten(1)
+        mean = points[:ROWS].double().mean(0)
+        mean = mean if points.is_floating_point() else mean.round()
+        centred = torch.cat([(part.double() - mean).float() for part in points.split(ROWS)])
+        return cls(points, mean, centred, centred.square().sum(1))
+
+    def nearest(self, queries: Tensor, k: int = 2) -> tuple[Tensor, Tensor]:
+        """The k nearest points of each query [Q, ...] in Euclidean distance, exactly.
+
+        A query that is one of the points finds itself, at distance 0.
+
+        Returns:
+            Distances [Q, k] in float64, ascending, and indices [Q, k] of the points.
+
+        Raises:
+            ValueError: fewer points than neighbours wanted.
+        """
+        if len(self.points) < k:
+            raise ValueError(f"{k} neighbours wanted of {len(self.points)} points")
+        found = [self._nearest(x, k) for x in queries.flatten(1).split(max(1, SCORES // len(self.points)))]
+        return torch.cat([d for d, _ in found]), torch.cat([i for _, i in found])
+
+    def _nearest(self, x: Tensor, k: int) -> tuple[Tensor, Tensor]:
+        centred = (x.double() - self.mean).float()
+        with true_float32():
+            scores = torch.addmm(self.norms, centred, self.centred.T, alpha=-2)
+        best, candidates = scores.topk(min(len(self.points), k + SPARE), largest=False)
+        distances, order = self._distances(x, candidates).sort(dim=1, stable=True)
+        index = candidates.gather(1, order)
+        if len(self.points) > k + SPARE:
+            doubtful = ~self._proven(distances[:, k - 1], best[:, -1], centred)
+            for row in doubtful.nonzero()[:, 0].tolist():
+                parts = [(part.double() - x[row].double()).square().sum(1) for part in self.points.split(ROWS)]
+                distances[row], index[row] = torch.cat(parts).sqrt().topk(distances.shape[1], largest=False)
+        return distances[:, :k], index[:, :k]
+
+    def _distances(self, x: Tensor, candidates: Tensor) -> Tensor:
+        """Distances [B, K] in float64 of x [B, d] to points[candidates], one column at a time to save memory."""
+        columns = [(x.double() - self.points[column].double()).square_().sum(1) for column in candidates.T]
+        return torch.stack(columns, 1).sqrt()
+
+    def _proven(self, kth: Tensor, last: Tensor, centred: Tensor) -> Tensor:
+        """Whether no rejected point can be nearer than the k-th exact distance [B]; `last` is the last kept score."""
+        own, furthest = centred.double().square().sum(1), self.norms.max().double()
+        slack = (centred.shape[1] + 16) * 2.0**-24 * (2 * (own * furthest).sqrt() + furthest + own)
+        return kth.square() - own <= last.double() - slack
 
 
-def _centred(x: Tensor, points: Tensor) -> Tensor:
-    """x less the mean of the points (a whole number for integer types, so that nothing is rounded), in float32."""
-    mean = points.double().mean(0) if len(points) <= 10_000 else points[:10_000].double().mean(0)
-    return (x.double() - (mean if points.is_floating_point() else mean.round())).float()
-
-
-def _rescored(x: Tensor, points: Tensor, candidates: Tensor) -> Tensor:
-    """Distances [B, K] in float64 of x [B, d] to points[candidates], one candidate a row at a time to save memory."""
-    exact = [(x.double() - points[column].double()).square_().sum(1) for column in candidates.T]
-    return torch.stack(exact, 1).sqrt()
-
-
-def _proven(kth: Tensor, rejected: Tensor, centred: Tensor, norms: Tensor) -> Tensor:
-    """Whether no rejected point can be nearer than the k-th exact distance [B]; `rejected` is the last kept score."""
-    own = centred.double().square().sum(1)
-    furthest = norms.max().double()
-    slack = (centred.shape[1] + 16) * 2.0**-24 * (2 * (own * furthest).sqrt() + furthest + own)
-    return kth.square() - own <= rejected.double() - slack
-
-
-def _in_full(x: Tensor, points: Tensor, rows: Tensor, start: int | None, d: Tensor, index: Tensor) -> None:
-    """Overwrite `d` and `index` [B, K] in the given rows by a complete search in float64."""
-    for row in rows.tolist():
-        full = torch.cat([(block.double() - x[row].double()).square().sum(1) for block in points.split(1 << 14)]).sqrt()
-        if start is not None:
-            full[start + row] = torch.inf
-        d[row], index[row] = full.topk(d.shape[1], largest=False)
-
-
-@contextmanager
-def _full_float32() -> Iterator[None]:
-    """Matrix products in true float32, which the error bound takes for granted, whatever the caller has set."""
-    before = torch.get_float32_matmul_precision()
-    torch.set_float32_matmul_precision("highest")
-    try:
-        yield
-    finally:
-        torch.set_float32_matmul_precision(before)
+def nearest(queries: Tensor, points: Tensor, k: int = 2) -> tuple[Tensor, Tensor]:
+    """`Index.of(points).nearest(queries, k)`, for points that are asked once."""
+    return Index.of(points).nearest(queries, k)

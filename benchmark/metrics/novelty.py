@@ -11,41 +11,45 @@ from torch import Tensor
 from benchmark.metrics.base import Estimate, once, register
 from benchmark.metrics.data_copying import data_copying
 from benchmark.metrics.intervals import Z, median, share
-from benchmark.metrics.neighbours import nearest
+from benchmark.metrics.neighbours import Index
 from benchmark.problems.base import Problem
 
 TRAIN, TEST = 4000, 1000  # most examples taken where a problem can draw as many as asked for
 QUANTILE = 0.01
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class TrainingSet:
-    """Training examples and what novelty is judged by, computed once.
+    """Training examples and what novelty is judged by.
 
     Attributes:
-        examples: [N, ...].
-        own: distance of each to its nearest fellow, [N].
+        index: the training examples.
         test: distances of held-out examples to their nearest training example, [M].
         test_cells: cell of each held-out example, [M], for C_T.
-        copied: the 1% quantile of `test`: what lies nearer is called a copy.
+        unit: what distances are divided by (255 for bytes).
     """
 
-    examples: Tensor
-    own: NDArray[np.float64]
+    index: Index
     test: NDArray[np.float64]
     test_cells: NDArray[np.int64]
-    copied: float
+    unit: float = 1.0
 
-    @classmethod
-    def of(cls, train: Tensor, test: Tensor, test_cells: Tensor) -> "TrainingSet":
-        """From training examples [N, ...], held-out ones [M, ...] and the latter's cells [M]."""
-        own = nearest(train, train, 1, among_themselves=True)[0][:, 0].cpu().numpy()
-        distances = nearest(test, train, 1)[0][:, 0].cpu().numpy()
-        return cls(train, own, distances, test_cells.cpu().numpy(), float(np.quantile(distances, QUANTILE)))
+    @property
+    def copied(self) -> float:
+        """The 1% quantile of the held-out distances: what lies nearer is called a copy."""
+        return float(np.quantile(self.test, QUANTILE))
+
+    def own(self, which: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Distance of training examples `which` [S] to their nearest fellow, [S]."""
+        distinct, back = np.unique(which, return_inverse=True)
+        queries = self.index.points[torch.from_numpy(distinct).to(self.index.points.device)]
+        return self.index.nearest(queries, 2)[0][:, 1].cpu().numpy()[back] / self.unit
 
 
-def novelty_of(samples: Tensor, cells: Tensor, train: TrainingSet, space: str) -> dict[str, Estimate]:
-    """The novelty measures of samples [S, ...] in cells [S], against a training set in the same space.
+def novelty_of(
+    distances: Tensor, neighbours: Tensor, cells: NDArray[np.int64], train: TrainingSet, space: str
+) -> dict[str, Estimate]:
+    """The novelty measures of samples, from the two nearest training examples of each.
 
     * `copy_share`: share of samples nearer to a training example than 99% of held-out examples are (which score 1%).
       The interval is exact for samples, given the threshold.
@@ -54,17 +58,19 @@ def novelty_of(samples: Tensor, cells: Tensor, train: TrainingSet, space: str) -
       example than that example is from its own nearest fellow.
     * `ct`: see `data_copying`.
     * `distinct_neighbours`: distinct nearest training examples per sample.
+
+    Args:
+        distances, neighbours: [S, 2] each, in `train.unit`s; cells: [S], for C_T; space: for the notes.
     """
-    distances, index = nearest(samples, train.examples, 2)
-    nearby, second = distances.cpu().numpy().T
-    neighbour = index[:, 0].cpu().numpy()
+    nearby, second = distances.double().cpu().numpy().T
+    neighbour = neighbours[:, 0].cpu().numpy()
     ratio = np.divide(nearby, second, out=np.ones_like(nearby), where=second > 0)
-    where = f"{space}, {len(train.examples)} training examples"
+    where = f"{space}, {len(train.index.points)} training examples"
     return {
         "copy_share": share(nearby < train.copied, f"nearer than {train.copied:.4g}; {where}"),
         "nn_ratio": median(ratio, where),
-        "authenticity": share(nearby > train.own[neighbour], where),
-        "ct": data_copying(nearby, train.test, cells.cpu().numpy(), train.test_cells),
+        "authenticity": share(nearby > train.own(neighbour), where),
+        "ct": data_copying(nearby, train.test, cells, train.test_cells),
         "distinct_neighbours": distinct(neighbour, where),
     }
 
@@ -80,9 +86,9 @@ def distinct(neighbour: NDArray[np.int64], note: str) -> Estimate:
     return Estimate(value, max(value - Z * error, 0.0), min(value + Z * error, 1.0), count, note)
 
 
-def most_likely(problem: Problem, x: Tensor) -> Tensor:
+def most_likely(problem: Problem, x: Tensor) -> NDArray[np.int64]:
     """The mode of highest posterior of each x, [B]: the cells of C_T."""
-    return problem.posterior(x).argmax(1)
+    return problem.posterior(x).argmax(1).cpu().numpy()
 
 
 @register("novelty", version="1", least=20)
@@ -90,10 +96,11 @@ def novelty(samples: Tensor, problem: Problem, seed: int) -> dict[str, Estimate]
     """`copy_share`, `nn_ratio`, `authenticity`, `ct`, `distinct_neighbours` in the space of the samples."""
 
     def prepare() -> TrainingSet:
-        test = problem.examples("test", TEST)
-        return TrainingSet.of(problem.examples("train", TRAIN), test, most_likely(problem, test))
+        index, test = Index.of(problem.examples("train", TRAIN)), problem.examples("test", TEST)
+        return TrainingSet(index, index.nearest(test, 1)[0][:, 0].cpu().numpy(), most_likely(problem, test))
 
     train: Any = once(problem, "novelty", prepare)
-    samples = samples.to(train.examples.device)
+    samples = samples.to(train.index.points.device)
     with torch.no_grad():
-        return novelty_of(samples, most_likely(problem, samples), train, "sample space")
+        distances, neighbours = train.index.nearest(samples, 2)
+        return novelty_of(distances, neighbours, most_likely(problem, samples), train, "sample space")

@@ -1,0 +1,232 @@
+"""Measure anyone's samples with the metrics of this suite.
+
+    python -m benchmark.evaluate samples.npz --problem cifar10
+    python -m benchmark.evaluate folder/ --problem cifar10 --metrics fd kd pr novelty --extractor mobilenet_v2
+    python -m benchmark.evaluate samples.npz --statistics cifar10-32x32.npz --metrics fd --extractor inception
+    torchrun --nproc-per-node 8 -m benchmark.evaluate samples.npz --problem cifar10
+
+IMAGES is a folder or zip of images, or a .npz or .npy array [N, H, W, 3] (bytes, or floats with --range).
+"""
+
+import argparse
+import importlib
+import json
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+import torch.distributed as dist
+
+from benchmark.data.arrays import open_images
+from benchmark.metrics import statistics, training
+from benchmark.metrics.base import Estimate, MetricError
+from benchmark.metrics.collect import Collected, collect
+from benchmark.metrics.extractors import EXTRACTORS, Extractor, best_available, make_extractor
+from benchmark.metrics.extrapolation import paired_difference
+from benchmark.metrics.image_metrics import MEASURES, Judge, check
+from benchmark.metrics.images import Images, open_samples
+from benchmark.metrics.reference import Reference, cache_folder
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    p = argparse.ArgumentParser(
+        prog="python -m benchmark.evaluate", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    p.add_argument("images", type=Path, metavar="IMAGES")
+    p.add_argument("--problem", help="data set to compare with, under the data root (cifar10, ...)")
+    p.add_argument("--split", default="train", help="its split that distances are to (default: train, as for FID)")
+    p.add_argument(
+        "--statistics", type=Path, help=".npz of mu and sigma (EDM, clean-fid, pytorch-fid) or pool_3 (ScoreSDE)"
+    )
+    p.add_argument("--metrics", nargs="+", help=f"of {', '.join(MEASURES)} (default: all that apply)")
+    p.add_argument(
+        "--extractor", help=f"{', '.join(EXTRACTORS)}, torch-fidelity:NAME (default: inception, else mobilenet_v2)"
+    )
+    p.add_argument("--weights", type=Path, help="file of the extractor's weights, instead of a download")
+    p.add_argument("--classifier", help="network of class logits for mmr and is (default on cifar10: cifar10_resnet56)")
+    p.add_argument(
+        "--import", dest="plugin", help="module to import first, which registers extractors with torch-fidelity"
+    )
+    p.add_argument(
+        "--against", type=Path, help="samples of another sampler from the same noise: paired difference of FD"
+    )
+    p.add_argument("--limit", type=int, help="use the first so many images")
+    p.add_argument("--range", type=float, nargs=2, metavar=("LOW", "HIGH"), help="black and white in arrays of floats")
+    p.add_argument("--allow-unreadable", action="store_true", help="leave unreadable images out instead of refusing")
+    p.add_argument("--data", help="data root (default: $DPMOT_DATA)")
+    p.add_argument("--cache", type=Path, help="folder of cached reference features (default: ~/.cache/dpmot/features)")
+    p.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    p.add_argument("--batch", type=int, help="images at a time (default: 1000 on a GPU, 100 on a CPU)")
+    p.add_argument("--out", type=Path, help="write the values as JSON to this file")
+    return p
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; 0 on success, 2 for a user's mistake, which is named in one line."""
+    options = parser().parse_args(arguments)
+    try:
+        with Group(options.device) as group:
+            values, description = evaluate(options, group)
+            if group.first:
+                show(values)
+                if options.out:
+                    write(options.out, {**description, "metrics": {name: asdict(e) for name, e in values.items()}})
+    except (ValueError, OSError) as error:
+        print(f"evaluate: {str(error).splitlines()[0]}", file=sys.stderr)
+        return 2
+    return 0
+
+
+class Group:
+    """The processes of torchrun where there are several, else just this one; says which device is ours."""
+
+    def __init__(self, device: str) -> None:
+        self.several = int(os.environ.get("WORLD_SIZE", "1")) > 1
+        rank = int(os.environ.get("LOCAL_RANK", "0"))
+        try:
+            self.device = torch.device(f"cuda:{rank}" if self.several and device == "cuda" else device)
+        except RuntimeError as error:
+            raise MetricError(f"unknown device '{device}': {str(error).splitlines()[0]}") from None
+        self.first = int(os.environ.get("RANK", "0")) == 0
+
+    def __enter__(self) -> "Group":
+        if self.several:
+            dist.init_process_group("nccl" if self.device.type == "cuda" else "gloo")
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self.several:
+            dist.destroy_process_group()
+
+
+def evaluate(options: argparse.Namespace, group: Group) -> tuple[dict[str, Estimate], dict[str, object]]:
+    """Values of all metrics asked for, and what they were made with."""
+    images = _open(options.images, options)
+    judge = make_judge(options, images, group)
+    metrics = options.metrics or _applicable(judge, images)
+    check(metrics, images.count, judge)
+    if group.several:  # one process computes and caches what is missing, the others then read it
+        if group.first:
+            _prepare(judge, metrics)
+        dist.barrier()
+    found = _collect(images, judge, metrics, options, group)
+    values = judge.measure(metrics, found)
+    if options.against:
+        other = _collect(_open(options.against, options), judge, ["fd"], options, group)
+        assert judge.gaussian is not None
+        name = f"fd_difference[{judge.extractor.name}]"
+        note = f"{options.images.name} less {options.against.name}"
+        values[name] = paired_difference(found.features, other.features, judge.gaussian, note)
+    classifier = judge.classifier.describe() if judge.classifier else None
+    description = {**judge.extractor.describe(), "classifier": classifier, "images": images.count}
+    return values, {**description, "left_out": list(images.left_out), "path": str(options.images)}
+
+
+def make_judge(options: argparse.Namespace, images: Images, group: Group) -> Judge:
+    """What the options say to measure with; says so where Inception was wanted and can't be had."""
+    if options.plugin:
+        importlib.import_module(options.plugin)
+    if options.extractor:
+        extractor = make_extractor(options.extractor, options.weights, group.device)
+    elif options.weights:
+        extractor = make_extractor("inception", options.weights, group.device)
+    else:
+        extractor, said = best_available(group.device)
+        if group.first:
+            print(said, file=sys.stderr)
+    if not options.problem:
+        if not options.statistics:
+            raise MetricError("nothing to compare with: give --problem NAME or --statistics FILE.npz")
+        return Judge(extractor, None, statistics.read(options.statistics, extractor))
+    data = open_images(options.problem, options.data)
+    cache = options.cache or cache_folder()
+    reference = Reference(data, options.split, extractor, cache, group.first)
+    if images.size != reference.images.size:
+        found, wanted = ("×".join(map(str, size)) for size in (images.size, reference.images.size))
+        raise MetricError(f"images are {found}, those of {data.name} are {wanted}")
+    test = Reference(data, "test", extractor, cache, group.first)
+    wanted_split = {"data": data.name, "split": options.split}
+    gaussian = (
+        statistics.read(options.statistics, extractor, wanted_split) if options.statistics else reference.gaussian
+    )
+    return Judge(extractor, reference, gaussian, _classifier(options, extractor, group), test)
+
+
+def _classifier(options: argparse.Namespace, extractor: Extractor, group: Group) -> Extractor | None:
+    """The classifier asked for; the usual one on CIFAR-10 where its weights are at hand."""
+    name = options.classifier or ("cifar10_resnet56" if options.problem == "cifar10" else None)
+    if name is None or name == extractor.name:
+        return extractor if name else None
+    try:
+        return make_extractor(name, None, group.device)
+    except MetricError:
+        if options.classifier:
+            raise
+        return None
+
+
+def _applicable(judge: Judge, images: Images) -> list[str]:
+    """Metrics that can be had with what there is; those that were left out are named."""
+    chosen, left_out = [], []
+    for name in ("fd", "kd", "pr", "is", "mmr", "novelty"):
+        try:
+            check([name], images.count, judge)
+            chosen.append(name)
+        except MetricError as error:
+            left_out.append(str(error))
+    for line in left_out:
+        print(f"left out: {line}", file=sys.stderr)
+    if not chosen:
+        raise MetricError("no metric applies")
+    return chosen
+
+
+def _prepare(judge: Judge, metrics: Sequence[str]) -> None:
+    if set(metrics) & {"kd", "kd-subsets", "pr", "novelty"}:
+        _ = judge.data.features
+    if "novelty" in metrics and judge.test is not None:
+        _ = judge.test.features
+        training.in_features(judge.data, judge.test)
+        training.in_pixels(judge.training_pixels, judge.data, judge.test)
+
+
+def _open(path: Path, options: argparse.Namespace) -> Images:
+    value_range = tuple(options.range) if options.range else None
+    images = open_samples(path, options.limit, options.allow_unreadable, value_range)
+    if images.left_out:
+        print(f"{len(images.left_out)} unreadable images left out: {', '.join(images.left_out[:5])}", file=sys.stderr)
+    return images
+
+
+def _collect(
+    images: Images, judge: Judge, metrics: Sequence[str], options: argparse.Namespace, group: Group
+) -> Collected:
+    batch = options.batch or (1000 if group.device.type == "cuda" else 100)
+    classifier = judge.classifier if {"mmr", "is"} & set(metrics) else None
+    pixels = judge.training_pixels if "novelty" in metrics else None
+    return collect(images, judge.extractor, classifier, pixels, batch, progress=group.first)
+
+
+def show(values: dict[str, Estimate]) -> None:
+    """Print a table of values with their intervals."""
+    width = max(map(len, values))
+    for name, e in values.items():
+        interval = "" if e.low is None or e.high is None else f"[{e.low:.5g}, {e.high:.5g}]"
+        print(f"{name:{width}}  {e.value:<10.5g} {interval}")
+    for note in dict.fromkeys(e.note for e in values.values()):
+        print(f"  - {note}")
+
+
+def write(path: Path, record: dict[str, object]) -> None:
+    """Write JSON through a temporary file."""
+    temporary = path.with_suffix(".tmp")
+    temporary.write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n")
+    temporary.replace(path)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

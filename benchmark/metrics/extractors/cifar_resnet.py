@@ -1,0 +1,82 @@
+"""Residual networks for CIFAR-10 (He et al., CVPR 2016, section 4.2), whose shortcuts have no parameters (option A)."""
+
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from benchmark.metrics.base import MetricError
+from benchmark.metrics.extractors.base import Activations, Extractor, state_hash
+
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet's, with which these weights were trained
+
+
+class Block(nn.Module):
+    """Two 3×3 convolutions; the shortcut takes every second pixel and pads channels with zeros where sizes differ."""
+
+    def __init__(self, c_in: int, c_out: int, stride: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(c_in, c_out, 3, stride, padding=1, bias=False)
+        self.bn1 = nn.BatchNorm2d(c_out)
+        self.conv2 = nn.Conv2d(c_out, c_out, 3, padding=1, bias=False)
+        self.bn2 = nn.BatchNorm2d(c_out)
+        self.stride, self.pad = stride, (c_out - c_in) // 2
+
+    def forward(self, x: Tensor) -> Tensor:
+        shortcut = F.pad(x[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, self.pad, self.pad))
+        return F.relu(self.bn2(self.conv2(F.relu(self.bn1(self.conv1(x))))) + shortcut)
+
+
+class CifarResNet(nn.Module):
+    """Depth 6n + 2: images in [0, 1], normalised, [B, 3, 32, 32] -> features [B, 64], logits [B, 10]."""
+
+    def __init__(self, depth: int) -> None:
+        super().__init__()
+        blocks = (depth - 2) // 6
+        self.conv1, self.bn1 = nn.Conv2d(3, 16, 3, padding=1, bias=False), nn.BatchNorm2d(16)
+        self.layer1 = self._stage(16, 16, blocks, 1)
+        self.layer2 = self._stage(16, 32, blocks, 2)
+        self.layer3 = self._stage(32, 64, blocks, 2)
+        self.linear = nn.Linear(64, 10)
+
+    @staticmethod
+    def _stage(c_in: int, c_out: int, blocks: int, stride: int) -> nn.Sequential:
+        return nn.Sequential(Block(c_in, c_out, stride), *(Block(c_out, c_out, 1) for _ in range(blocks - 1)))
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        x = F.relu(self.bn1(self.conv1(x)))
+        features = self.layer3(self.layer2(self.layer1(x))).mean((2, 3))
+        return features, self.linear(features)
+
+
+def load(name: str, weights: Path | None, device: torch.device) -> Extractor:
+    """`cifar10_resnetN` with weights `cifar10_resnetN.safetensors` of the weights' folder, or at a path."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    from benchmark.networks.checkpoint import CheckpointError, load_tensors
+    from benchmark.networks.features import weights_root
+
+    path = weights or weights_root() / f"{name}.safetensors"
+    network = CifarResNet(int(name.removeprefix("cifar10_resnet")))
+    try:
+        counters = {k: v for k, v in network.state_dict().items() if k.endswith("num_batches_tracked")}  # unused
+        load_tensors(path, network, {**counters, **load_file(path)})
+    except (OSError, SafetensorError) as error:
+        reason = "damaged" if path.exists() else "not there: give the folder of such weights by DPMOT_WEIGHTS"
+        raise MetricError(f"{path}: {reason}") from error
+    except CheckpointError as error:
+        raise MetricError(str(error)) from None
+    network.eval().requires_grad_(False).to(device).to(memory_format=torch.channels_last)
+    mean, std = (torch.tensor(v, device=device)[:, None, None] for v in (MEAN, STD))
+
+    def activations(images: Tensor) -> Activations:
+        x = images.float() / 255
+        if x.shape[-2:] != (32, 32):
+            x = F.interpolate(x, size=(32, 32), mode="bilinear", antialias=True, align_corners=False)
+        return network(((x - mean) / std).contiguous(memory_format=torch.channels_last))
+
+    return Extractor(
+        name, state_hash(network), "none at 32, else bilinear, antialiased, to 32", 64, activations, device
+    )

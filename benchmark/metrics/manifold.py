@@ -1,0 +1,73 @@
+"""Precision and recall (Kynkäänniemi et al., NeurIPS 2019, arXiv 1904.06991), density and coverage (Naeem et al., ICML
+2020, arXiv 2002.09797): whether samples lie within balls around reference features, and the reverse."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from benchmark.metrics.base import Estimate
+from benchmark.metrics.intervals import Z, share
+from benchmark.metrics.neighbours import nearest
+from benchmark.metrics.precision import true_float32
+
+NEIGHBOUR_PR, NEIGHBOUR_DC = 3, 5  # as in the papers
+BLOCK = 1 << 26  # distances held at once (256 MiB)
+
+
+@dataclass(frozen=True)
+class Balls:
+    """Features [S, D] and the distances to their 3rd and 5th nearest fellows, [S] each, float64."""
+
+    features: Tensor
+    third: Tensor
+    fifth: Tensor
+
+    @classmethod
+    def of(cls, features: Tensor) -> "Balls":
+        """Of at least 6 features [S, D]."""
+        radii = nearest(features, features, NEIGHBOUR_DC + 1)[0]  # the first is the feature itself, at 0
+        return cls(features, radii[:, NEIGHBOUR_PR], radii[:, NEIGHBOUR_DC])
+
+
+def precision_recall_density_coverage(sample: Balls, reference: Balls, note: str = "") -> dict[str, Estimate]:
+    """The four measures; "within" includes the border.
+
+    * `precision`: share of samples within the 3rd-neighbour ball of some reference feature;
+    * `recall`: share of reference features within the 3rd-neighbour ball of some sample;
+    * `density`: mean number of 5th-neighbour reference balls that a sample lies in, over 5; about 1 for equal laws;
+    * `coverage`: share of reference features whose 5th-neighbour ball holds a sample.
+
+    Intervals take the other side's balls as given: exact binomial ones for shares, a normal one for density. All four
+    depend on both counts, which are therefore stated.
+    """
+    centre = reference.features.mean(0)
+    x, y = sample.features - centre, reference.features - centre
+    y_norms, third, fifth = y.square().sum(1), reference.third.float(), reference.fifth.float()
+    precise, balls = [], []
+    recalled, covered = torch.zeros(2, len(y), dtype=torch.bool, device=y.device)
+    step = max(1, BLOCK // len(y))
+    with true_float32():
+        for part, radius in zip(x.split(step), sample.third.float().split(step), strict=True):
+            squares = torch.addmm(y_norms, part, y.T, alpha=-2).add_(part.square().sum(1, keepdim=True)).clamp_(min=0)
+            distances = squares.sqrt_()
+            precise.append((distances <= third).any(1))
+            within = distances <= fifth
+            balls.append(within.sum(1))
+            covered |= within.any(0)
+            recalled |= (distances <= radius[:, None]).any(0)
+    per_sample = torch.cat(balls).double().cpu().numpy() / NEIGHBOUR_DC
+    density, error = float(per_sample.mean()), float(per_sample.std(ddof=1) / np.sqrt(len(x)))
+    note = f"{note}; {len(x)} samples, {len(y)} reference images"
+    return {
+        "precision": share(torch.cat(precise).cpu().numpy(), note),
+        "recall": _of_samples(share(recalled.cpu().numpy(), note), len(x)),
+        "density": Estimate(density, max(density - Z * error, 0.0), density + Z * error, len(x), note),
+        "coverage": _of_samples(share(covered.cpu().numpy(), note), len(x)),
+    }
+
+
+def _of_samples(estimate: Estimate, count: int) -> Estimate:
+    """The estimate with the number of samples, where the share is one of reference features."""
+    return Estimate(estimate.value, estimate.low, estimate.high, count, estimate.note)

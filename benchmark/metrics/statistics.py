@@ -1,0 +1,90 @@
+"""Moments of reference features as files: shipped with the project, published by others, or saved by a user.
+
+Ours say what they are statistics of (`describe`); published ones (EDM, clean-fid, pytorch-fid: `mu`, `sigma`; ScoreSDE:
+`pool_3`) don't, but are all of the Inception of FID, with 2,048 features.
+"""
+
+import json
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from benchmark.metrics.base import MetricError
+from benchmark.metrics.extractors.base import Extractor
+from benchmark.metrics.frechet import Gaussian
+
+SHIPPED = Path(__file__).parent / "shipped"
+
+
+def save(path: Path, gaussian: Gaussian, description: dict[str, Any]) -> None:
+    """Write mean [D] and the upper triangle of the covariance in float32, compressed, with what they describe."""
+    rows, columns = np.triu_indices(len(gaussian.mean))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_suffix(".tmp.npz")
+    np.savez_compressed(
+        temporary,
+        mean=gaussian.mean.cpu().numpy().astype(np.float32),
+        upper=gaussian.cov.cpu().numpy()[rows, columns].astype(np.float32),
+        count=gaussian.count,
+        description=json.dumps(description, sort_keys=True),
+    )
+    temporary.replace(path)
+
+
+def read(path: Path, extractor: Extractor, wanted: dict[str, Any] | None = None) -> Gaussian:
+    """Statistics of a file, checked against the extractor, and against `wanted` (data set, split) where the file says.
+
+    Raises:
+        MetricError: unreadable, of another extractor or split, or of another number of features.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            arrays = {key: file[key] for key in file.files}
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise MetricError(f"{path}: no readable .npz of statistics ({str(error).splitlines()[0]})") from None
+    if "description" in arrays:
+        _check(path, json.loads(str(arrays["description"])), {**extractor.describe(), **(wanted or {})})
+    elif not extractor.fid:
+        raise MetricError(f"{path}: published statistics are of the Inception of FID, not of '{extractor.name}'")
+    gaussian = _gaussian(path, arrays)
+    if len(gaussian.mean) != extractor.dim:
+        raise MetricError(
+            f"{path}: statistics of {len(gaussian.mean)} features, '{extractor.name}' has {extractor.dim}"
+        )
+    return Gaussian(gaussian.mean.to(extractor.device), gaussian.cov.to(extractor.device), gaussian.count)
+
+
+def _gaussian(path: Path, arrays: dict[str, Any]) -> Gaussian:
+    if "pool_3" in arrays:  # features themselves
+        return Gaussian.fit(torch.from_numpy(arrays["pool_3"].reshape(len(arrays["pool_3"]), -1)))
+    if {"mu", "sigma"} <= arrays.keys():
+        mean, cov, count = arrays["mu"], arrays["sigma"], 0
+    elif {"mean", "upper", "count"} <= arrays.keys():
+        mean, count = arrays["mean"], int(arrays["count"])
+        cov = np.zeros((len(mean), len(mean)))
+        rows, columns = np.triu_indices(len(mean))
+        cov[rows, columns] = cov[columns, rows] = arrays["upper"]
+    else:
+        raise MetricError(f"{path}: has {', '.join(arrays) or 'nothing'}, expected mu and sigma, or pool_3")
+    if mean.ndim != 1 or cov.shape != (len(mean), len(mean)):
+        raise MetricError(f"{path}: mean {list(mean.shape)} and covariance {list(cov.shape)} do not fit")
+    if not (np.isfinite(mean).all() and np.isfinite(cov).all()):
+        raise MetricError(f"{path}: holds values that are not finite")
+    as_tensor: list[Tensor] = [torch.from_numpy(np.asarray(a, np.float64)) for a in (mean, cov)]
+    return Gaussian(as_tensor[0], as_tensor[1], count)
+
+
+def _check(path: Path, found: dict[str, Any], wanted: dict[str, Any]) -> None:
+    for key, value in wanted.items():
+        if found.get(key, value) != value:
+            raise MetricError(f"{path}: statistics of {key} '{found[key]}', not '{value}'")
+
+
+def shipped(data: str, split: str, extractor: Extractor) -> Gaussian | None:
+    """The project's own statistics of a data set's split, None where it ships none for this extractor."""
+    path = SHIPPED / f"{data}-{split}-{extractor.name}.npz"
+    return read(path, extractor, {"data": data, "split": split}) if path.exists() else None
