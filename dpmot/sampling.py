@@ -1,0 +1,86 @@
+"""Monte Carlo histograms of cell masses: fresh samples, or many from one subspace (recycling), over one or many GPUs.
+
+Work is cut into shards whose randomness depends on (seed, stream, step, shard) alone, and all sums are of integers: the
+result is the same to the bit however many ranks share the shards.
+"""
+
+import math
+from typing import NamedTuple
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from .assign import assign
+from .cells import Cells, generator
+from .problem import Gaussian
+
+MAX_SHARD = 16384  # source samples per shard, bounding memory
+GAP_UNIT = 2.0**-24  # score gaps are summed in fixed point, so that the order of summation does not matter
+RECYCLING_EXCESS = 70.0  # variance between subspaces, times m: measured on CIFAR-10 latents, m = 64 to 512
+
+
+class Histogram(NamedTuple):
+    counts: Tensor  # [n] int64, samples per cell
+    gaps: Tensor | None  # [n] float64, sum over a cell's samples of best minus second-best score
+    total: int
+
+
+def histogram(
+    cells: Cells, heights: Tensor, total: int, key: tuple[int, ...], *, subspace: int = 0, values: bool = False
+) -> Histogram:
+    """Assign `total` samples and count them per cell.
+
+    subspace: 0 for independent samples; m for recycling, by which a shard draws Z ∈ R^{m×d} standard normal and uses
+    x = Zᵀw with w uniform on the unit sphere of R^m. Each x is exactly N(0, I), so the histogram stays unbiased, at
+    inner dimension m instead of d; the samples of one shard are weakly dependent (variance grows by about
+    70·shard/(m·n)). For Gaussian sources only.
+    """
+    heights = heights.float()
+    counts = torch.zeros(cells.num, dtype=torch.int64, device=cells.device)
+    gaps = torch.zeros_like(counts) if values else None
+    rank, world = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
+    for shard, size in enumerate(shards(total)):
+        if shard % world != rank:
+            continue
+        rng = generator(cells.device, *key, shard)
+        x, targets = _recycled(cells, size, subspace, rng) if subspace else (cells.draw(size, rng), cells.targets)
+        found = assign(x, targets, heights, values=values)
+        counts.index_add_(0, found.index, torch.ones_like(found.index))
+        if values:
+            gap = (found.best - found.second).clamp_(max=1e3)  # type: ignore[operator]
+            gaps.index_add_(0, found.index, (gap / GAP_UNIT).long())  # type: ignore[union-attr]
+    if world > 1:
+        for sums in (counts, gaps):
+            if sums is not None:
+                dist.all_reduce(sums)
+    return Histogram(counts, gaps.double() * GAP_UNIT if gaps is not None else None, total)
+
+
+def shards(total: int) -> list[int]:
+    """Sizes of the shards of `total` samples: nearly equal, at most MAX_SHARD, a multiple of 8 of them if large."""
+    number = math.ceil(total / MAX_SHARD)
+    if total >= 32768:
+        number = 8 * math.ceil(number / 8)
+    return [total // number + (i < total % number) for i in range(number)]
+
+
+def subspace_size(cells: Cells) -> int:
+    """Inner dimension m for recycling; 0 where it does not apply or does not pay."""
+    m = 64
+    return m if isinstance(cells.problem.source, Gaussian) and cells.targets.shape[1] >= 4 * m else 0
+
+
+def subspace_excess(m: int, shard: int, num: int) -> float:
+    """How much recycling adds to the variance of a histogram, relative to independent samples."""
+    return RECYCLING_EXCESS * shard / (m * num) if m else 0.0
+
+
+def _recycled(cells: Cells, count: int, m: int, rng: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Samples of one random subspace as (w [count, m], targets projected to it [n, m])."""
+    like = {"generator": rng, "device": cells.device}
+    basis = torch.randn(m, cells.targets.shape[1], **like)  # type: ignore[call-overload]
+    w = torch.randn(count, m, **like)  # type: ignore[call-overload]
+    w /= w.norm(dim=1, keepdim=True)
+    dtype = cells.targets.dtype
+    return w.to(dtype), cells.targets @ basis.to(dtype).T

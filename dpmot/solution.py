@@ -1,0 +1,140 @@
+"""What a solve returns, and the state that lets an interrupted one continue."""
+
+import hashlib
+import json
+import os
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from .certificate import Certificate
+from .problem import SemiDiscreteProblem
+
+
+@dataclass(frozen=True, eq=False)
+class Solution:
+    """Heights [N] float32 on the CPU, and what is known of them.
+
+    certificate: of exactly these heights; converged: whether it reached `tv`, the target, at `confidence`.
+    samples: source samples the optimisation used; certificate_samples: those of all certificates.
+    seconds: wall-clock by phase (start, burn-in, descent, certificate). history: one entry per certificate.
+    problem: fingerprint of the problem these heights belong to.
+    """
+
+    heights: Tensor
+    certificate: Certificate
+    converged: bool
+    tv: float
+    confidence: float
+    samples: int
+    certificate_samples: int
+    seconds: dict[str, float]
+    history: list[dict[str, Any]]
+    seed: int
+    problem: str
+
+    def __str__(self) -> str:
+        verdict = "converged" if self.converged else "NOT converged"
+        return (
+            f"{verdict} (target TV ≤ {self.tv:g} at {self.confidence:.4g}): {self.certificate}; "
+            f"{self.samples:,} samples, {sum(self.seconds.values()):.2f} s"
+        )
+
+    def save(self, path: str | Path) -> None:
+        """Write a safetensors file: the heights, and the rest as JSON in its metadata."""
+        meta = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in ("heights", "certificate")}
+        _write(path, {"heights": self.heights}, {**meta, "certificate": self.certificate.to_dict()})
+
+    @classmethod
+    def load(cls, path: str | Path) -> "Solution":
+        """Read what `save` wrote. ValueError for a file that is something else or damaged."""
+        tensors, meta = _read(path)
+        try:
+            meta["certificate"] = Certificate.from_dict(meta["certificate"])
+            return cls(heights=tensors["heights"], **meta)
+        except (KeyError, TypeError) as error:
+            raise ValueError(f"{path} is no saved solution: {error}") from None
+
+
+@dataclass(eq=False)
+class State:
+    """Everything a solve needs to go on: internal heights and counters. Tensors are [n] float64."""
+
+    heights: Tensor
+    average: Tensor
+    gap_prior: Tensor
+    gap_sum: Tensor
+    gap_count: Tensor
+    silent: Tensor  # expected hits since the last hit, per cell
+    phase: str = "burn-in"
+    step: int = 0
+    samples: int = 0  # drawn so far
+    descent: int = 0  # of these, since the average began
+    goal: int = 0  # descent samples at which to certify
+    attempt: int = 0
+    certificate_samples: int = 0
+    best: float = float("inf")
+    stalled: int = 0
+    seconds: dict[str, float] = field(default_factory=dict)
+    history: list[dict[str, Any]] = field(default_factory=list)
+
+    def save(self, path: str | Path, **identity: Any) -> None:
+        tensors = {k: v for k, v in vars(self).items() if isinstance(v, Tensor)}
+        rest = {k: v for k, v in vars(self).items() if k not in tensors}
+        _write(path, tensors, {"state": rest, "identity": identity})
+
+    @classmethod
+    def load(cls, path: str | Path, device: torch.device, **identity: Any) -> "State":
+        """ValueError unless the file is a state of the same problem, options and seed."""
+        tensors, meta = _read(path)
+        if "state" not in meta:
+            raise ValueError(f"{path} is no state of a solve; give another checkpoint file")
+        saved = meta["identity"]
+        for name, value in identity.items():
+            if saved.get(name) != value:
+                raise ValueError(
+                    f"checkpoint {path} belongs to another solve ({name} {saved.get(name)!r}, now {value!r}); "
+                    "delete it or give another file"
+                )
+        return cls(**{k: v.to(device) for k, v in tensors.items()}, **meta["state"])
+
+
+def fingerprint(problem: SemiDiscreteProblem) -> str:
+    """Short hash that tells problems apart: shape, source, masses and a sample of the targets."""
+    n = problem.num_targets
+    rows = torch.linspace(0, n - 1, min(n, 64)).long().to(problem.targets.device)
+    digest = hashlib.sha256(f"{list(problem.targets.shape)} {_name(problem.source)}".encode())
+    for part in (problem.targets[rows].float(), problem.weights[rows]):
+        digest.update(part.cpu().numpy().tobytes())
+    return digest.hexdigest()[:16]
+
+
+def _name(source: Any) -> str:
+    return repr(source) if hasattr(source, "__dataclass_fields__") else getattr(source, "__qualname__", "callable")
+
+
+def _write(path: str | Path, tensors: dict[str, Tensor], meta: dict[str, Any]) -> None:
+    """Written aside and renamed: a reader finds the old file or the new one, never half of one."""
+    path = Path(path)
+    aside = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        cpu = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+        save_file(cpu, aside, metadata={"dpmot": json.dumps(meta)})
+        aside.replace(path)
+    finally:
+        aside.unlink(missing_ok=True)
+
+
+def _read(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    if not Path(path).is_file():
+        raise ValueError(f"{path}: no such file")
+    try:
+        with safe_open(path, "pt") as file:
+            return {name: file.get_tensor(name) for name in file.keys()}, json.loads(file.metadata()["dpmot"])  # noqa: SIM118
+    except (SafetensorError, KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{path} is damaged or no file of dpmot: {error}") from None

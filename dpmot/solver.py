@@ -1,0 +1,295 @@
+"""Heights whose cells have the prescribed masses: averaged stochastic gradient descent that stops on a certificate.
+
+Minimises the convex energy E(h) = ∫ max_j{⟨x, y_j⟩ + h_j} dμ − Σ ν_j h_j, with ∂E/∂h_j = μ(W_j) − ν_j estimated by the
+histogram of a batch. Per cell the step is scaled by the mean gap g_j between best and second-best score, about
+1/|∂ log μ(W_j)/∂h_j|, known in closed form in high dimension and refined on the way. Averaging the iterates reaches the
+sampling floor χ² ≈ N/S after S samples (Polyak and Juditsky 1992; Genans et al. 2025, arXiv 2510.25287).
+"""
+
+import math
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import NormalDist
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+from tqdm import tqdm
+
+from .cells import STREAMS, Cells
+from .certificate import Certificate, certify_cells
+from .problem import SemiDiscreteProblem
+from .sampling import Histogram, histogram, shards, subspace_excess, subspace_size
+from .solution import Solution, State, fingerprint
+
+KAPPA = {"low": 1.0, "high": 0.5}  # a cell whose mass is off by 100% moves κ·g/√k at step k
+PRIOR_SAMPLES = 4  # weight of the closed-form gap beside the measured one, in samples
+SAVE_SECONDS = 1.0
+BURN_IN = 40  # steps at most
+MIN_CERTIFICATE = 20  # fresh samples per cell at least, so that a cell found empty is nearly empty indeed
+POWER = 0.75  # the average's weights grow as k^POWER: forgets the start, costs (1+p)²/(1+2p) in variance
+FLOOR = (1 + POWER) ** 2 / (1 + 2 * POWER)  # χ² of the average over the floor N/S
+
+
+def closed_form_heights(problem: SemiDiscreteProblem) -> Tensor:
+    """Start for high dimension: h_j = −q·s·(‖y_j − ȳ‖ − mean), q = Φ⁻¹(1 − 1/N), s the source's std. [N] float32.
+
+    In high dimension the scores ⟨x, y_j⟩ are near independent normals of deviation s·‖y_j − ȳ‖, and these heights let
+    each exceed the typical maximum with equal probability.
+    """
+    cells = Cells.of(problem)
+    return cells.outer(-_quantile(cells.masses) * _norms(cells))
+
+
+def solve(
+    problem: SemiDiscreteProblem,
+    tv: float = 0.05,
+    confidence: float = 0.99,
+    max_samples: int | None = None,
+    seed: int = 0,
+    heights: Tensor | None = None,
+    *,
+    device: torch.device | str | None = None,
+    precision: str = "auto",
+    recycle: bool = True,
+    progress: bool = False,
+    checkpoint: str | Path | None = None,
+) -> Solution:
+    """Heights certified to total variation ≤ `tv` at `confidence`, or the best reached within `max_samples`.
+
+    tv: target for ½Σ|μ(W_j) − ν_j|. The certificate is computed on fresh samples; when one falls short, the solve goes
+        on and tries again, and the error probability 1 − confidence is spent over all attempts (attempt k gets the
+        share 6/(π²k²)), so that the statement holds for whichever attempt ends the solve.
+    max_samples: for the optimisation; by default 50 times what the sampling floor asks for.
+    heights: warm start [N]; a closed form otherwise. recycle: allow subspace recycling (Gaussian sources).
+    device: where to compute, the targets' device by default. precision: auto (fp16 on a GPU, else fp32), or a name.
+    checkpoint: a file that keeps the state; an interrupted solve continues from it, with the same result, and removes
+        it at the end.
+
+    In an initialised process group (`torchrun`) all ranks share the samples and get the same solution.
+    """
+    for name, value in (("tv", tv), ("confidence", confidence)):
+        if not 0 < value < 1:
+            raise ValueError(f"{name} must lie between 0 and 1, got {value}")
+    if max_samples is not None and max_samples < 1:
+        raise ValueError(f"max_samples must be positive, got {max_samples}")
+    cells = Cells.of(problem, device, precision)
+    solver = _Solver(cells, tv, confidence, max_samples, seed, subspace_size(cells) if recycle else 0, progress)
+    identity = {"problem": fingerprint(problem), "seed": seed, "subspace": solver.subspace}
+    keep = _Checkpoint(Path(checkpoint), identity) if checkpoint is not None else None
+    state = keep.load(cells.device) if keep else None
+    state = state or solver.start(heights)
+    solution = solver.run(state, keep)
+    if keep:
+        keep.path.unlink(missing_ok=True)
+    return solution
+
+
+@dataclass(frozen=True, eq=False)
+class _Solver:
+    cells: Cells
+    tv: float
+    confidence: float
+    max_samples: int | None
+    seed: int
+    subspace: int
+    progress: bool
+
+    @property
+    def batch(self) -> int:
+        return max(2 * self.cells.num, 512)
+
+    @property
+    def limit(self) -> int:
+        return self.max_samples or 50 * self._floor_samples()
+
+    def start(self, heights: Tensor | None) -> State:
+        """Of the closed forms (or the warm start) the one with the smallest error on a batch."""
+        begun = time.perf_counter()
+        cells = self.cells
+        candidates = _closed_forms(cells) if heights is None else [cells.inner(heights)]
+        if len(candidates) > 1:
+            errors = [self._error(self._histogram(h, "start", 0)) for h in candidates]
+            candidates = [candidates[errors.index(min(errors))]]
+        gap = _norms(cells) / (_quantile(cells.masses) + 1 / _quantile(cells.masses))
+        gap = gap.clamp(min=float(gap.mean()) * 1e-3)
+        zero = torch.zeros_like(gap)
+        state = State(candidates[0], candidates[0].clone(), gap, zero, zero.clone(), zero.clone())
+        state.goal = self._floor_samples()
+        if heights is not None or cells.num == 1:  # may be good enough as it is
+            state.phase = "certificate"
+        state.seconds["start"] = time.perf_counter() - begun
+        return state
+
+    def run(self, state: State, keep: "_Checkpoint | None") -> Solution:
+        rank = dist.get_rank() if dist.is_initialized() else 0
+        bar = tqdm(
+            total=self.limit,
+            initial=state.samples,
+            unit="sample",
+            unit_scale=True,
+            disable=not self.progress or rank > 0,
+        )
+        certificate: Certificate | None = None
+        with bar:
+            while certificate is None:
+                begun, phase, before = time.perf_counter(), state.phase, state.samples
+                bar.set_description(phase)
+                if phase == "burn-in":
+                    self._burn_in_step(state)
+                elif phase == "descent":
+                    self._descent_step(state)
+                else:
+                    certificate = self._certify(state)
+                    bar.set_postfix_str(f"TV ≤ {state.history[-1]['tv_bound']:.3g}")
+                if certificate is not None or phase != state.phase:
+                    _synchronize(self.cells.device)
+                state.seconds[phase] = state.seconds.get(phase, 0.0) + time.perf_counter() - begun
+                bar.update(state.samples - before)
+                if keep and rank == 0:
+                    keep.save(state)
+        return Solution(
+            heights=self.cells.outer(state.average).cpu(),
+            certificate=certificate,
+            converged=certificate.tv_bound <= self.tv,
+            tv=self.tv,
+            confidence=self.confidence,
+            samples=state.samples,
+            certificate_samples=state.certificate_samples,
+            seconds=state.seconds,
+            history=state.history,
+            seed=self.seed,
+            problem=fingerprint(self.cells.problem),
+        )
+
+    def _burn_in_step(self, state: State) -> None:
+        """h_j −= η·g_j·log(mass/prescribed): from a far start, and until it no longer helps."""
+        found = self._histogram(state.heights, "burn-in", state.step, values=True)
+        state.samples += found.total
+        state.step += 1
+        state.gap_sum.mul_(0.7).add_(found.gaps)  # gaps seen far from the solution say little of it: forget them
+        state.gap_count.mul_(0.7).add_(found.counts)
+        error = self._error(found)
+        state.stalled = 0 if error < 0.95 * state.best else state.stalled + 1
+        state.best = min(state.best, error)
+        floor = 0.56 * math.sqrt(self.cells.num / self.batch)  # of the error: √(2/π)·½·√(n/b), and some room
+        if error <= floor or state.stalled == 2 or state.step == BURN_IN:
+            state.phase, state.step, state.average = "descent", 0, state.heights.clone()
+            return
+        expected = found.total * self.cells.masses
+        rate = 1.0 if error > 0.6 else 0.5
+        state.heights -= rate * self._gap(state) * torch.log((found.counts + 0.5) / (expected + 0.5))
+
+    def _descent_step(self, state: State) -> None:
+        """h_j −= κ·g_j/√k·(mass/prescribed − 1), then the average with weights near k^POWER (Shamir and Zhang 2013)."""
+        found = self._histogram(state.heights, "descent", state.step)
+        state.samples += found.total
+        state.descent += found.total
+        state.step += 1
+        expected = found.total * self.cells.masses
+        # A cell expected to be hit less than once moves by at most g at a hit; a far too large one, by a few g.
+        relative = ((found.counts - expected) / expected.clamp(min=1.0)).clamp(max=5.0)
+        gap = self._gap(state)
+        # In low dimension cells touch few others, and errors of long wavelength need the larger step.
+        kappa = KAPPA["low" if self.cells.problem.dim <= 16 else "high"]
+        state.heights -= kappa * state.step**-0.5 * gap * relative
+        state.average += (state.heights - state.average) * ((1 + POWER) / (state.step + POWER))
+        state.silent = torch.where(found.counts > 0, 0.0, state.silent + expected)
+        lift = torch.where(state.silent > 16, gap, 0.0)  # a cell that stays empty would recover too slowly
+        state.silent = torch.where(state.silent > 16, 8.0, state.silent)
+        state.heights += lift
+        state.average += lift
+        if state.descent >= state.goal or state.samples >= self.limit:
+            state.phase = "certificate"
+
+    def _certify(self, state: State) -> Certificate | None:
+        """A fresh certificate; None if the solve is to go on."""
+        state.attempt += 1
+        share = (1 - self.confidence) * 6 / (math.pi * state.attempt) ** 2
+        samples = self._certificate_samples(share)
+        heights = self.cells.inner(self.cells.outer(state.average))  # as they will be returned, in float32
+        key = (self.seed, STREAMS["certificate"], state.attempt)
+        certificate = certify_cells(self.cells, heights, samples, key, 1 - share)
+        state.certificate_samples += samples
+        reached = {"samples": state.samples, "seconds": sum(state.seconds.values())}
+        state.history.append({**certificate.to_dict(), "certificate_samples": samples, **reached})
+        if certificate.tv_bound <= self.tv or state.samples >= self.limit:
+            return certificate
+        if state.step == 0:  # the warm start was not good enough
+            state.phase = "burn-in"
+            return None
+        wanted = certificate.chi2 / (0.4 * self._chi2)
+        state.goal = int(state.descent * min(max(wanted, 1.4), 8.0))
+        state.phase = "descent"
+        return None
+
+    @property
+    def _chi2(self) -> float:
+        """χ² that certifies tv: TV ≤ ½√χ²."""
+        return (2 * self.tv) ** 2
+
+    def _floor_samples(self) -> int:
+        """Descent samples after which χ² should be well below the one asked for."""
+        excess = 1 + subspace_excess(self.subspace, shards(self.batch)[0], self.cells.num)
+        return max(int(FLOOR * excess * self.cells.num / (0.45 * self._chi2)), 10 * self.batch)
+
+    def _certificate_samples(self, share: float) -> int:
+        """Enough for a standard error that leaves two thirds of the χ² asked for to the heights."""
+        z = NormalDist().inv_cdf(1 - share / 2)
+        null = z * math.sqrt(2 * self.cells.num) / (0.35 * self._chi2)
+        return int(max(MIN_CERTIFICATE * self.cells.num, null, 18 * z**2 / self._chi2))
+
+    def _histogram(self, heights: Tensor, stream: str, step: int, values: bool = False) -> Histogram:
+        key = (self.seed, STREAMS[stream], step)
+        return histogram(self.cells, heights, self.batch, key, subspace=self.subspace, values=values)
+
+    def _error(self, found: Histogram) -> float:
+        return 0.5 * float((found.counts / found.total - self.cells.masses).abs().sum())
+
+    def _gap(self, state: State) -> Tensor:
+        """Mean gap per cell, shrunk towards the closed form, whose scale is set by the mean gap of all samples."""
+        scale = state.gap_sum.sum() / (state.gap_count * state.gap_prior).sum()
+        return (PRIOR_SAMPLES * scale * state.gap_prior + state.gap_sum) / (PRIOR_SAMPLES + state.gap_count)
+
+
+@dataclass(eq=False)
+class _Checkpoint:
+    path: Path
+    identity: dict[str, Any]
+    saved: float = 0.0
+
+    def load(self, device: torch.device) -> State | None:
+        return State.load(self.path, device, **self.identity) if self.path.exists() else None
+
+    def save(self, state: State) -> None:
+        """At most every SAVE_SECONDS: a step is either shorter, or kept."""
+        if time.monotonic() - self.saved >= SAVE_SECONDS:
+            state.save(self.path, **self.identity)
+            self.saved = time.monotonic()
+
+
+def _closed_forms(cells: Cells) -> list[Tensor]:
+    """Starts for high dimension and, where d is small, for a normal target law: h = −½zᵀA⁻¹z with A = Cov(z)^½."""
+    starts = [-_quantile(cells.masses) * _norms(cells)]
+    if cells.targets.shape[1] <= 64:
+        z = cells.targets.double()
+        values, vectors = torch.linalg.eigh(z.T @ (z * cells.masses[:, None]))
+        inverse = torch.where(values > 1e-9 * values.max(), values, torch.inf).rsqrt()
+        starts.append(-0.5 * ((z @ vectors).square() * inverse).sum(dim=1))
+    return starts
+
+
+def _norms(cells: Cells) -> Tensor:
+    return torch.cat([block.double().norm(dim=1) for block in cells.targets.split(8192)])
+
+
+def _quantile(masses: Tensor) -> Tensor:
+    """q_j = Φ⁻¹(1 − ν_j), at least 0.5 so that it can be a scale."""
+    return torch.special.ndtri(1 - masses).clamp(min=0.5)
+
+
+def _synchronize(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)

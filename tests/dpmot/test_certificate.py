@@ -1,0 +1,104 @@
+"""The certificate keeps its word: coverage near and far from the null, small and large N, unequal masses."""
+
+import math
+
+import pytest
+import torch
+
+from dpmot import Certificate, SemiDiscreteProblem, certify, solve
+from dpmot.certificate import from_counts
+
+GENERATOR = torch.Generator().manual_seed(0)
+
+
+def laws():
+    """(name, true masses p, prescribed masses ν, samples)."""
+    flat = torch.full((200,), 1 / 200, dtype=torch.float64)
+    tilt = flat * torch.linspace(0.7, 1.3, 200, dtype=torch.float64)
+    heavy = torch.softmax(1.5 * torch.randn(200, generator=GENERATOR, dtype=torch.float64), 0)
+    few = torch.zeros(200, dtype=torch.float64)
+    few[:5] = torch.tensor([0.5, 0.3, 0.1, 0.05, 0.05])
+    pair = torch.tensor([0.45, 0.55], dtype=torch.float64)
+    return [
+        ("null", flat, flat, 4000),
+        ("tilted", tilt, flat, 20_000),
+        ("heavy-tailed", heavy, flat, 4000),
+        ("mostly empty", few, flat, 2000),
+        ("unequal masses", flat, heavy, 20_000),
+        ("null of unequal masses", heavy, heavy, 20_000),
+        ("two cells", pair, torch.full((2,), 0.5, dtype=torch.float64), 500),
+        ("fewer samples than cells", tilt, flat, 150),
+    ]
+
+
+@pytest.mark.parametrize(("name", "p", "nu", "samples"), laws(), ids=[law[0] for law in laws()])
+def test_coverage(name, p, nu, samples):
+    trials, confidence = 400, 0.95
+    chi2, tv = float((p**2 / nu).sum() - 1), 0.5 * float((p - nu).abs().sum())
+    draws = torch.distributions.Multinomial(samples, p)
+    torch.manual_seed(1)
+    found = [from_counts(draws.sample(), nu, confidence) for _ in range(trials)]
+    missed = sum(not c.chi2_interval[0] - 1e-12 <= chi2 <= c.chi2_interval[1] for c in found)
+    # Binomial: 400 trials at 5% miss 20 ± 4.4; 38 would be four deviations too many.
+    assert missed <= 38, f"χ² missed {missed} of {trials}"
+    assert sum(c.tv_bound < tv for c in found) <= 38
+    ratios = p / nu
+    outside = sum(
+        not c.worst_cell.ratio_interval[0] <= ratios[c.worst_cell.index] <= c.worst_cell.ratio_interval[1]
+        for c in found
+    )
+    assert outside <= 38
+    mean = sum(c.chi2 for c in found) / trials
+    spread = math.sqrt(sum((c.chi2 - mean) ** 2 for c in found) / trials / trials)
+    assert abs(mean - chi2) < 4.5 * spread + 1e-12, "χ² is estimated with a bias"
+
+
+def test_interval_is_not_idle():
+    """Near the null its width is a few of the known standard error √(2N)/M."""
+    n, samples = 1000, 100_000
+    counts = torch.distributions.Multinomial(samples, torch.full((n,), 1 / n)).sample()
+    low, high = from_counts(counts, torch.full((n,), 1 / n), 0.99).chi2_interval
+    assert low >= 0 and high < 6 * math.sqrt(2 * n) / samples
+
+
+def test_fresh_samples_expose_what_in_sample_figures_hide():
+    """Heights fitted on one fixed sample look perfect there and are not."""
+    problem = SemiDiscreteProblem(torch.randn(100, 30, generator=GENERATOR))
+    x = torch.randn(1000, 30, generator=GENERATOR)
+    heights = torch.zeros(100)
+    for step in range(400):
+        counts = (x @ problem.targets.T + heights).argmax(1).bincount(minlength=100)
+        heights -= 0.5 / (1 + step / 40) * (counts / 10 - 1)
+    in_sample = 0.5 * (counts / 1000 - 0.01).abs().sum()
+    fresh = certify(problem, heights, 50_000)
+    assert fresh.tv > 2 * in_sample and fresh.chi2_interval[0] > 0
+
+
+def test_certificate_depends_on_its_seed_and_round_trips():
+    problem = SemiDiscreteProblem(torch.randn(50, 10, generator=GENERATOR))
+    heights = solve(problem, tv=0.1).heights
+    first, again, other = (certify(problem, heights, 5000, seed) for seed in (1, 1, 2))
+    assert first == again and first != other
+    assert Certificate.from_dict(first.to_dict()) == first
+
+
+def test_empty_cells_are_counted():
+    problem = SemiDiscreteProblem(torch.randn(50, 10, generator=GENERATOR))
+    heights = torch.zeros(50)
+    heights[7] = -1e3
+    assert certify(problem, heights, 50_000).empty_cells >= 1
+    assert certify(problem, heights, 50_000).tv_bound <= 1
+
+
+def test_repeated_certificates_share_the_error_probability():
+    problem = SemiDiscreteProblem(torch.randn(300, 10, generator=GENERATOR))
+    solution = solve(problem, tv=0.04, confidence=0.95)
+    spent = sum(1 - entry["confidence"] for entry in solution.history)
+    assert spent < 0.05 and solution.certificate.confidence > 0.95
+
+
+def test_bad_input():
+    problem = SemiDiscreteProblem(torch.zeros(3, 2))
+    for options, message in (({"samples": 1}, "at least 2"), ({"confidence": 2}, "confidence")):
+        with pytest.raises(ValueError, match=message):
+            certify(problem, torch.zeros(3), **options)

@@ -1,0 +1,95 @@
+"""Maps against their definitions, and against each other in their limits."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dpmot import HardMap, SemiDiscreteProblem, SoftmaxMap, TopKMap, Uniform, assign
+
+GENERATOR = torch.Generator().manual_seed(0)
+TARGETS = torch.randn(30, 6, generator=GENERATOR) + 3
+HEIGHTS = torch.randn(30, generator=GENERATOR)
+PROBLEM = SemiDiscreteProblem(TARGETS, Uniform(0, 1))
+Z = torch.rand(500, 6, generator=GENERATOR)
+
+
+def scores():
+    return Z.double() @ TARGETS.double().T + PROBLEM.raw_heights(HEIGHTS).double()
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(1, 70), st.integers(1, 40), st.integers(1, 9), st.booleans())
+def test_assign_is_numpys_argmax(rows, n, d, values):
+    x, y, h = (torch.randint(-3, 4, shape).float() for shape in ((rows, d), (n, d), (n,)))  # integers: many exact ties
+    exact = x.double().numpy() @ y.double().numpy().T + h.numpy()
+    found = assign(x, y, h, values=values)
+    assert np.array_equal(found.index.numpy(), exact.argmax(axis=1))
+    if values:
+        ordered = np.sort(exact, axis=1)
+        assert np.array_equal(found.best.numpy(), ordered[:, -1])
+        second = ordered[:, -2] if n > 1 else np.full(rows, -np.inf)
+        assert np.array_equal(found.second.numpy(), second)
+
+
+def test_hard_map_is_the_raw_argmax_for_raw_samples():
+    hard = HardMap(PROBLEM, HEIGHTS)
+    expected = scores().argmax(1)
+    assert torch.equal(hard.assign(Z), expected) and torch.equal(hard(Z), TARGETS[expected])
+
+
+def test_softmax_map_is_its_formula_and_tends_to_the_hard_map():
+    tau = 0.5
+    expected = torch.softmax(scores() / tau, 1) @ TARGETS.double()
+    assert torch.allclose(SoftmaxMap(PROBLEM, HEIGHTS, temperature=tau)(Z).double(), expected, atol=1e-4)
+    assert torch.allclose(SoftmaxMap(PROBLEM, HEIGHTS, temperature=1e-6)(Z), HardMap(PROBLEM, HEIGHTS)(Z), atol=1e-3)
+
+
+def test_top_k_map_by_hand():
+    weight, angle = 0.25, 0.6
+    got = TopKMap(PROBLEM, HEIGHTS, k=4, angle=angle, weight=weight)(Z)
+    normals = torch.nn.functional.normalize(torch.cat([TARGETS, -torch.ones(30, 1)], 1).double(), dim=1)
+    for row, order in zip(got, scores().argsort(dim=1, descending=True), strict=True):
+        i, expected = order[0], TARGETS[order[0]]
+        for j in order[1:4]:
+            if torch.acos((normals[i] @ normals[j]).clamp(-1, 1)) <= angle:
+                expected = (1 - weight) * TARGETS[i] + weight * TARGETS[j]
+                break
+        assert torch.allclose(row, expected, atol=1e-5)
+
+
+def test_top_k_map_limits_and_random_weights():
+    hard = HardMap(PROBLEM, HEIGHTS)(Z)
+    assert torch.equal(TopKMap(PROBLEM, HEIGHTS, k=1)(Z), hard)
+    assert torch.equal(TopKMap(PROBLEM, HEIGHTS, k=5, angle=0.0, weight=0.5)(Z), hard)
+    mixed = TopKMap(PROBLEM, HEIGHTS, k=2, angle=3.2)
+    whole = mixed(Z)
+    assert torch.equal(whole, torch.cat([mixed(part) for part in Z.split(77)])), "depends on the batch"
+    other = TopKMap(PROBLEM, HEIGHTS, k=2, angle=3.2, weight=1.0)(Z)
+    weights = ((whole - hard) * (other - hard)).sum(1) / (other - hard).square().sum(1)
+    ks = torch.sort(weights).values - torch.linspace(0, 1, len(weights))
+    assert ks.abs().max() < 1.63 / len(weights) ** 0.5, "weights are not uniform"  # 1% level of Kolmogorov-Smirnov
+
+
+def test_bad_input():
+    for build, message in (
+        (lambda: TopKMap(PROBLEM, HEIGHTS, k=0), "k must"),
+        (lambda: TopKMap(PROBLEM, HEIGHTS, weight=2), "weight"),
+        (lambda: SoftmaxMap(PROBLEM, HEIGHTS, temperature=0), "temperature"),
+        (lambda: HardMap(PROBLEM, HEIGHTS[:3]), "heights"),
+        (lambda: HardMap(PROBLEM, HEIGHTS)(Z[:, :2]), "source samples"),
+        (lambda: assign(Z, TARGETS[:, :2], HEIGHTS), "shape"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            build()
+
+
+def test_importing_dpmot_imports_little():
+    heavy = {"ot", "scipy", "sklearn", "matplotlib", "pandas", "benchmark", "samplers"}
+    code = f"import sys, dpmot; print(sorted({heavy} & {{*sys.modules}}))"
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert out.strip() == "[]"

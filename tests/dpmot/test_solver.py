@@ -1,0 +1,247 @@
+"""Heights against exact solvers, closed forms, and what a solve must keep: invariances, resuming, honest endings."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dpmot import (
+    Gaussian,
+    HardMap,
+    SemiDiscreteProblem,
+    Solution,
+    Uniform,
+    certify,
+    closed_form_heights,
+    solve,
+)
+
+ot = pytest.importorskip("ot")
+
+
+def normal(*shape, seed=0):
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+def masses_of(problem, heights, samples=100_000):
+    """Cell masses by an independent NumPy histogram in float64, from the definition with raw heights."""
+    rng = np.random.default_rng(7)
+    x = rng.standard_normal((samples, problem.dim))
+    y = problem.targets.double().numpy()
+    scores = x @ y.T + problem.raw_heights(heights).double().numpy()
+    return np.bincount(scores.argmax(axis=1), minlength=len(y)) / samples
+
+
+def test_certified_masses_hold_for_an_independent_histogram():
+    problem = SemiDiscreteProblem(normal(300, 32))
+    solution = solve(problem, tv=0.05)
+    assert solution.converged and solution.certificate.tv_bound <= 0.05
+    p = masses_of(problem, solution.heights)
+    chi2 = 300 * (p * (p - 1 / 100_000)).sum() - 1  # unbiased up to 1/M
+    assert 0.5 * np.sqrt(max(chi2, 0)) <= 0.05
+    unsolved = masses_of(problem, torch.zeros(300))
+    assert 0.5 * np.abs(unsolved - 1 / 300).sum() > 0.3
+
+
+def test_heights_agree_with_the_network_simplex_on_a_discretised_source():
+    targets, x = normal(12, 3), normal(20_000, 3, seed=1)
+    problem = SemiDiscreteProblem(targets)
+    heights = solve(problem, tv=0.01).heights
+    cost = ot.dist(x.double().numpy(), targets.double().numpy(), metric="sqeuclidean") / 2
+    _, log = ot.emd(ot.unif(len(x)), ot.unif(12), cost, log=True, numItermax=10**7)
+    # Dual: φ(x) + ψ_j ≤ ½‖x − y_j‖², so h_j = ψ_j − ½‖y_j‖² up to a constant.
+    exact = torch.from_numpy(log["v"]) - targets.double().square().sum(1) / 2
+    difference = heights - exact
+    difference -= difference.mean()
+    assert difference.abs().max() < 0.03 * exact.std()
+
+
+def test_heights_agree_with_pots_semidiscrete_solver():
+    targets = normal(20, 4, seed=3)
+    problem = SemiDiscreteProblem(targets)
+    heights = solve(problem, tv=0.02).heights
+    rng = np.random.default_rng(0)
+    y = targets.double().numpy()
+    potential = ot.semidiscrete.solve_semidiscrete(
+        y, lambda b: rng.standard_normal((b, 4)), max_iter=8000, batch_size=64, decreasing_reg=False
+    )
+    theirs = torch.as_tensor(potential) / 2 - targets.double().square().sum(1) / 2  # their cost has no ½
+    difference = heights - theirs
+    difference -= difference.mean()
+    assert difference.std() < 0.03 * theirs.std()
+
+
+def test_one_dimension_in_closed_form():
+    """Cells are the quantile intervals of the source; neighbours' heights differ by −t·(y_{k+1} − y_k) there."""
+    targets = torch.tensor([[-2.0], [-0.5], [0.25], [3.0], [4.0]])
+    for source, quantile in (
+        (Gaussian(2.0), lambda u: 2 * torch.special.ndtri(u)),
+        (Uniform(1, 3), lambda u: 1 + 2 * u),
+    ):
+        problem = SemiDiscreteProblem(targets, source)
+        raw = problem.raw_heights(solve(problem, tv=0.005).heights)
+        borders = -(raw.diff() / targets[:, 0].double().diff())
+        expected = quantile(torch.arange(1, 5, dtype=torch.float64) / 5)
+        assert torch.allclose(borders, expected, atol=0.03)
+
+
+def test_masses_are_respected():
+    masses = torch.softmax(normal(100, seed=5), 0)
+    problem = SemiDiscreteProblem(normal(100, 24), masses=masses)
+    solution = solve(problem, tv=0.03)
+    assert solution.converged
+    p = masses_of(problem, solution.heights)
+    assert 0.5 * np.abs(p - masses.numpy()).sum() < 0.03 + 0.02  # and the sampling error of p
+
+
+@settings(max_examples=8, deadline=None)
+@given(st.integers(-3, 8), st.floats(-100, 100), st.integers(0, 100))
+def test_units_and_shifts_change_nothing(power, shift, seed):
+    """Scaling targets by s scales heights by s; shifting them leaves heights alone; so does the source's scale."""
+    targets, scale = normal(40, 20, seed=seed).double(), 2.0**power
+    base = solve(SemiDiscreteProblem(targets), tv=0.1, precision="fp64").heights
+    moved = solve(SemiDiscreteProblem(targets * scale + shift), tv=0.1, precision="fp64").heights
+    wider = solve(SemiDiscreteProblem(targets, Gaussian(scale)), tv=0.1, precision="fp64").heights
+    assert torch.allclose(moved / scale, base, atol=1e-6)
+    assert torch.allclose(wider / scale, base, atol=1e-6)
+
+
+def test_same_seed_same_bits_other_seed_other_bits():
+    problem = SemiDiscreteProblem(normal(200, 40))
+    a, b, c = (solve(problem, tv=0.1, seed=s).heights for s in (1, 1, 2))
+    assert torch.equal(a, b) and not torch.equal(a, c)
+
+
+def test_recycling_reaches_the_same_masses():
+    problem = SemiDiscreteProblem(normal(300, 400))
+    recycled, plain = solve(problem, recycle=True), solve(problem, recycle=False)
+    assert recycled.converged and plain.converged and not torch.equal(recycled.heights, plain.heights)
+    assert (recycled.heights - plain.heights).std() < 0.1 * plain.heights.std() + 0.5
+
+
+def test_a_good_warm_start_is_only_certified_and_a_bad_one_solved():
+    problem = SemiDiscreteProblem(normal(200, 8))
+    cold = solve(problem, tv=0.02)
+    warm = solve(problem, tv=0.05, heights=cold.heights, seed=1)
+    assert warm.converged and warm.samples == 0
+    bad = solve(problem, tv=0.05, heights=cold.heights + normal(200))
+    assert bad.converged and bad.samples > 0 and not bad.history[0]["tv_bound"] < 0.05
+
+
+def test_running_out_of_samples_is_said():
+    solution = solve(SemiDiscreteProblem(normal(500, 16)), tv=0.01, max_samples=20_000)
+    assert not solution.converged and solution.certificate.tv_bound > 0.01 and "NOT converged" in str(solution)
+
+
+@pytest.mark.parametrize(
+    "targets",
+    [torch.zeros(1, 3), torch.ones(5, 3), torch.tensor([[0.0, 0], [0, 0], [1, 1], [1, 1], [1, 1]])],
+    ids=["one", "all-equal", "duplicates"],
+)
+def test_degenerate_targets(targets):
+    problem = SemiDiscreteProblem(targets)
+    solution = solve(problem, tv=0.05)
+    assert solution.converged
+    y = HardMap(problem, solution.heights)(normal(20_000, targets.shape[1]))
+    for point in targets.unique(dim=0):
+        share = (targets == point).all(1).double().mean()
+        assert abs((y == point).all(1).double().mean() - share) < 0.05
+
+
+def test_saved_solution_comes_back(tmp_path):
+    problem = SemiDiscreteProblem(normal(50, 20))
+    solution = solve(problem, tv=0.1)
+    solution.save(tmp_path / "h.safetensors")
+    loaded = Solution.load(tmp_path / "h.safetensors")
+    assert torch.equal(loaded.heights, solution.heights) and loaded.certificate == solution.certificate
+    assert loaded.history == solution.history and str(loaded) == str(solution)
+    (tmp_path / "bad").write_bytes(b"not a solution")
+    for path, message in (("bad", "damaged"), ("none", "no such file")):
+        with pytest.raises(ValueError, match=message):
+            Solution.load(tmp_path / path)
+
+
+@pytest.mark.parametrize("stop_at", [3, 25])
+def test_interrupted_solve_resumes_to_the_same_bits(tmp_path, monkeypatch, stop_at):
+    from dpmot import solver as module
+
+    problem, path = SemiDiscreteProblem(normal(400, 12)), tmp_path / "state.safetensors"
+    whole = solve(problem)
+    monkeypatch.setattr(module, "SAVE_SECONDS", 0.0)
+    calls, inner = 0, module.histogram
+
+    def dying(*args, **kwargs):
+        nonlocal calls
+        calls += 1
+        if calls == stop_at:
+            raise KeyboardInterrupt
+        return inner(*args, **kwargs)
+
+    monkeypatch.setattr(module, "histogram", dying)
+    with pytest.raises(KeyboardInterrupt):
+        solve(problem, checkpoint=path)
+    assert path.exists() == (stop_at > 3)  # two candidates and the first step come before the first save
+    if path.exists():
+        with pytest.raises(ValueError, match="another solve"):
+            solve(problem, seed=9, checkpoint=path)
+    resumed = solve(problem, checkpoint=path)
+    assert torch.equal(resumed.heights, whole.heights) and not path.exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"targets": torch.tensor([[float("nan")]])}, "finite"),
+        ({"targets": torch.tensor([[float("inf")]])}, "finite"),
+        ({"targets": torch.zeros(3)}, "shape"),
+        ({"targets": torch.zeros(0, 3)}, "shape"),
+        ({"targets": torch.zeros(3, 2, dtype=torch.complex64)}, "real"),
+        ({"masses": torch.ones(3)}, "sum to one"),
+        ({"masses": torch.ones(2) / 2}, "one per target"),
+        ({"masses": torch.tensor([0.5, 0.5, 0.0])}, "positive"),
+        ({"source": "normal"}, "source"),
+    ],
+)
+def test_bad_problems_are_refused(arguments, message):
+    with pytest.raises(ValueError, match=message) as error:
+        SemiDiscreteProblem(**{"targets": torch.zeros(3, 2), **arguments})
+    assert "\n" not in str(error.value)
+
+
+def test_bad_options_are_refused():
+    problem = SemiDiscreteProblem(normal(5, 2))
+    for options, message in (
+        ({"tv": 0}, "tv"),
+        ({"confidence": 1.0}, "confidence"),
+        ({"max_samples": 0}, "max_samples"),
+        ({"heights": torch.zeros(4)}, "heights"),
+        ({"heights": torch.full((5,), float("nan"))}, "heights"),
+        ({"precision": "fp8"}, "precision"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            solve(problem, **options)
+    with pytest.raises(ValueError, match="source must return"):
+        solve(SemiDiscreteProblem(torch.zeros(3, 2), lambda *_: torch.zeros(1)))
+    with pytest.raises(ValueError, match="no variance"):
+        solve(SemiDiscreteProblem(torch.eye(3), lambda count, dim, *_: torch.zeros(count, dim)))
+
+
+def test_a_callable_source_is_centred_and_solved():
+    def shifted(count, dim, generator, device, dtype):
+        return 50 + 3 * torch.rand(count, dim, generator=generator, device=device, dtype=dtype)
+
+    problem = SemiDiscreteProblem(normal(50, 20), shifted)
+    solution = solve(problem)
+    assert solution.converged
+    x = shifted(50_000, 20, torch.Generator().manual_seed(3), torch.device("cpu"), torch.float64)
+    scores = x @ problem.targets.double().T + problem.raw_heights(solution.heights)
+    p = scores.argmax(1).bincount(minlength=50) / 50_000
+    assert 0.5 * (p - 1 / 50).abs().sum() < 0.05 + 0.02
+
+
+def test_closed_form_start_is_close_in_high_dimension():
+    problem = SemiDiscreteProblem(normal(200, 500) * torch.linspace(0.6, 1.4, 200)[:, None])
+    start = certify(problem, closed_form_heights(problem), 20_000)
+    nothing = certify(problem, torch.zeros(200), 20_000)
+    assert start.tv < 0.15 < 0.45 < nothing.tv
