@@ -36,32 +36,26 @@ def parser() -> argparse.ArgumentParser:
     p = argparse.ArgumentParser(
         prog="python -m benchmark.evaluate", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    p.add_argument("images", type=Path, metavar="IMAGES")
-    p.add_argument("--problem", help="data set to compare with, under the data root (cifar10, ...)")
-    p.add_argument("--split", default="train", help="its split that distances are to (default: train, as for FID)")
-    p.add_argument(
-        "--statistics", type=Path, help=".npz of mu and sigma (EDM, clean-fid, pytorch-fid) or pool_3 (ScoreSDE)"
-    )
-    p.add_argument("--metrics", nargs="+", help=f"of {', '.join(MEASURES)} (default: all that apply)")
-    p.add_argument(
-        "--extractor", help=f"{', '.join(EXTRACTORS)}, torch-fidelity:NAME (default: inception, else mobilenet_v2)"
-    )
-    p.add_argument("--weights", type=Path, help="file of the extractor's weights, instead of a download")
-    p.add_argument("--classifier", help="network of class logits for mmr and is (default on cifar10: cifar10_resnet56)")
-    p.add_argument(
-        "--import", dest="plugin", help="module to import first, which registers extractors with torch-fidelity"
-    )
-    p.add_argument(
-        "--against", type=Path, help="samples of another sampler from the same noise: paired difference of FD"
-    )
-    p.add_argument("--limit", type=int, help="use the first so many images")
-    p.add_argument("--range", type=float, nargs=2, metavar=("LOW", "HIGH"), help="black and white in arrays of floats")
-    p.add_argument("--allow-unreadable", action="store_true", help="leave unreadable images out instead of refusing")
-    p.add_argument("--data", help="data root (default: $DPMOT_DATA)")
-    p.add_argument("--cache", type=Path, help="folder of cached reference features (default: ~/.cache/dpmot/features)")
-    p.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    p.add_argument("--batch", type=int, help="images at a time (default: 1000 on a GPU, 100 on a CPU)")
-    p.add_argument("--out", type=Path, help="write the values as JSON to this file")
+    usual = ", ".join([*EXTRACTORS, "torch-fidelity:NAME"])
+    add = p.add_argument
+    add("images", type=Path, metavar="IMAGES")
+    add("--problem", help="data set to compare with, under the data root (cifar10, ...)")
+    add("--split", default="train", help="its split that distances are to (default: train, as for FID)")
+    add("--statistics", type=Path, help=".npz of published or saved reference statistics (mu and sigma, or pool_3)")
+    add("--metrics", nargs="+", help=f"of {', '.join(MEASURES)} (default: all that apply)")
+    add("--extractor", help=f"{usual} (default: inception, or mobilenet_v2 where it can't be had)")
+    add("--weights", type=Path, help="file of the extractor's weights, instead of a download")
+    add("--classifier", help="network of class logits for mmr and is (default on cifar10: cifar10_resnet56)")
+    add("--import", dest="plugin", help="module to import first: it may register extractors with torch-fidelity")
+    add("--against", type=Path, help="another sampler's images from the same noise: paired difference of FD")
+    add("--limit", type=int, help="use the first so many images")
+    add("--range", type=float, nargs=2, metavar=("LOW", "HIGH"), help="black and white in arrays of floats")
+    add("--allow-unreadable", action="store_true", help="leave unreadable images out instead of refusing")
+    add("--data", help="data root (default: $DPMOT_DATA)")
+    add("--cache", type=Path, help="folder of cached reference features (default: ~/.cache/dpmot/features)")
+    add("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    add("--batch", type=int, help="images at a time (default: 1000 on a GPU, 100 on a CPU)")
+    add("--out", type=Path, help="write the values as JSON to this file")
     return p
 
 
@@ -117,7 +111,6 @@ def evaluate(options: argparse.Namespace, group: Group) -> tuple[dict[str, Estim
     values = judge.measure(metrics, found)
     if options.against:
         other = _collect(_open(options.against, options), judge, ["fd"], options, group)
-        assert judge.gaussian is not None
         name = f"fd_difference[{judge.extractor.name}]"
         note = f"{options.images.name} less {options.against.name}"
         values[name] = paired_difference(found.features, other.features, judge.gaussian, note)
@@ -146,14 +139,12 @@ def make_judge(options: argparse.Namespace, images: Images, group: Group) -> Jud
     cache = options.cache or cache_folder()
     reference = Reference(data, options.split, extractor, cache, group.first)
     if images.size != reference.images.size:
-        found, wanted = ("×".join(map(str, size)) for size in (images.size, reference.images.size))
-        raise MetricError(f"images are {found}, those of {data.name} are {wanted}")
+        sizes = ["×".join(map(str, size)) for size in (images.size, reference.images.size)]
+        raise MetricError(f"images are {sizes[0]}, those of {data.name} are {sizes[1]}")
     test = Reference(data, "test", extractor, cache, group.first)
-    wanted_split = {"data": data.name, "split": options.split}
-    gaussian = (
-        statistics.read(options.statistics, extractor, wanted_split) if options.statistics else reference.gaussian
-    )
-    return Judge(extractor, reference, gaussian, _classifier(options, extractor, group), test)
+    wanted = {"data": data.name, "split": options.split}
+    given = statistics.read(options.statistics, extractor, wanted) if options.statistics else None
+    return Judge(extractor, reference, given, _classifier(options, extractor, group), test)
 
 
 def _classifier(options: argparse.Namespace, extractor: Extractor, group: Group) -> Extractor | None:

@@ -31,14 +31,14 @@ class Judge:
     Attributes:
         extractor: whose features.
         reference: the split that distances are to; None where only statistics are at hand.
-        gaussian: moments of the reference features.
+        given: statistics of the reference features, where they are not to be the reference's own.
         classifier: for mode mixture and Inception score; None without one.
         test: the held-out split, for novelty.
     """
 
     extractor: Extractor
     reference: Reference | None
-    gaussian: Gaussian | None
+    given: Gaussian | None = None
     classifier: Extractor | None = None
     test: Reference | None = None
 
@@ -48,6 +48,11 @@ class Judge:
         if self.reference is None:
             raise MetricError("only 'fd' and 'fd-infinity' can be measured with statistics alone: give --problem")
         return self.reference
+
+    @property
+    def gaussian(self) -> Gaussian:
+        """Moments of the reference features."""
+        return self.given or self.data.gaussian
 
     @cached_property
     def training_pixels(self) -> Index:
@@ -93,12 +98,10 @@ def _note(judge: Judge) -> str:
 
 
 def _fd(judge: Judge, found: Collected) -> dict[str, Estimate]:
-    assert judge.gaussian is not None
     return {value_name("fd", judge.extractor): frechet_estimate(found.features, judge.gaussian, _note(judge))}
 
 
 def _fd_infinity(judge: Judge, found: Collected) -> dict[str, Estimate]:
-    assert judge.gaussian is not None
     estimate = fd_infinity(found.features, judge.gaussian, note=_note(judge))
     return {value_name("fd_infinity", judge.extractor): estimate}
 

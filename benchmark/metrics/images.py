@@ -40,7 +40,7 @@ class Images:
         """Images start..stop as uint8 [B, 3, H, W]."""
         end = self.count if stop is None else stop
         for first in range(start, end, batch):
-            array = np.ascontiguousarray(self.read(first, min(first + batch, end)))
+            array = np.array(self.read(first, min(first + batch, end)))
             yield torch.from_numpy(array).permute(0, 3, 1, 2)
 
 
@@ -57,8 +57,8 @@ def open_samples(
         MetricError: nothing there, unreadable images, mixed sizes, an array of the wrong type or shape, NaN pixels.
     """
     if path.is_dir():
-        files = sorted(f for f in path.rglob("*") if f.suffix.lower() in SUFFIXES)
-        return _from_files(str(path), [str(f) for f in files], lambda f: Path(f).read_bytes(), limit, allow_unreadable)
+        files = sorted(str(f) for f in path.rglob("*") if f.suffix.lower() in SUFFIXES)
+        return _from_files(str(path), files, lambda f: Path(f).read_bytes(), limit, allow_unreadable)
     if not path.exists():
         raise MetricError(f"{path}: no such file or folder")
     if path.suffix == ".zip":
@@ -66,8 +66,8 @@ def open_samples(
             archive = zipfile.ZipFile(path)
         except (zipfile.BadZipFile, OSError) as error:
             raise MetricError(f"{path}: no readable zip ({error})") from None
-        files = sorted(f for f in archive.namelist() if Path(f).suffix.lower() in SUFFIXES)  # type: ignore[assignment]
-        return _from_files(str(path), [str(f) for f in files], archive.read, limit, allow_unreadable)
+        files = sorted(f for f in archive.namelist() if Path(f).suffix.lower() in SUFFIXES)
+        return _from_files(str(path), files, archive.read, limit, allow_unreadable)
     return from_array(_load(path), str(path), limit, value_range)
 
 
