@@ -87,9 +87,7 @@ class DEIS(ReverseSampler):
         sigma = levels[0] * torch.exp(half * (nodes + 1))
         of = VARIABLES[self.variable]
         u, knots = of(sigma), of(levels)
-        found = []
-        for j in range(len(levels)):
-            others = torch.cat([knots[:j], knots[j + 1 :]])
-            lagrange = ((u[:, None] - others) / (knots[j] - others)).prod(1)
-            found.append((weights * lagrange * sigma).sum() * half)
-        return torch.stack(found)
+        own = torch.eye(len(levels), dtype=torch.bool)
+        factors = (u[:, None, None] - knots) / (knots[:, None] - knots)  # [node, j, k]; ℓ_j is their product over k ≠ j
+        lagrange = factors.masked_fill(own, 1.0).prod(2)
+        return (weights * sigma) @ lagrange * half

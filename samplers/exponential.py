@@ -12,10 +12,9 @@ Where m is the polynomial m + d1 τ + d2 τ²/2 in τ = (λ − λ(σ))/h, both 
 with h the length of the step in λ, counted negative for data prediction.
 """
 
+import math
 from dataclasses import dataclass
-from math import factorial
 
-import torch
 from torch import Tensor
 
 from samplers.base import Denoiser
@@ -36,10 +35,11 @@ class Exponential:
         x0 = denoiser(x, sigma)
         return x0 if self.data else (x - x0) / sigma
 
-    def linear(self, sigma: Tensor, sigma_next: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def linear(self, sigma: Tensor, sigma_next: Tensor) -> tuple[float, float, float]:
         """keep, gain and the signed h of a step to σ_next > 0."""
-        h, one = torch.log(sigma / sigma_next), torch.ones_like(sigma)
-        return (sigma_next / sigma, one, -h) if self.data else (one, sigma_next, h)
+        now, then = float(sigma), float(sigma_next)
+        h = math.log(now / then)
+        return (then / now, 1.0, -h) if self.data else (1.0, then, h)
 
     def step(
         self,
@@ -55,19 +55,19 @@ class Exponential:
             return m if self.data else x - sigma * m
         keep, gain, h = self.linear(sigma, sigma_next)
         phi1, phi2, phi3 = phi(h, 3)
-        x = keep * x - gain * phi1 * m
+        x = keep * x - (gain * phi1) * m
         if d1 is not None:
-            x = x - gain * phi2 * d1
+            x = x - (gain * phi2) * d1
         if d2 is not None:
-            x = x - gain * phi3 * d2
+            x = x - (gain * phi3) * d2
         return x
 
 
-def phi(h: Tensor, count: int) -> list[Tensor]:
+def phi(h: float, count: int) -> list[float]:
     """φ1 to φ_count at h: φ1 = e^h − 1, φ_{k+1} = φ_k/h − 1/k!."""
-    found = [torch.expm1(h)]
+    found = [math.expm1(h)]
     for k in range(1, count):
-        found.append(found[-1] / h - 1 / factorial(k))
+        found.append(found[-1] / h - 1 / math.factorial(k))
     return found
 
 

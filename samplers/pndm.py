@@ -4,7 +4,6 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import ClassVar
 
-import torch
 from torch import Tensor
 
 from samplers.base import Denoiser, ReverseSampler
@@ -61,7 +60,7 @@ class PNDM(ReverseSampler):
                 eps = self.start(denoiser, x, past[0], sigma, sigma_next)
             else:
                 weights = ADAMS_BASHFORTH[len(past) - 1]
-                eps = sum((w * e for w, e in zip(weights, past, strict=True)), torch.zeros_like(x))
+                eps = sum((w * e for w, e in zip(weights[1:], past[1:], strict=True)), weights[0] * past[0])
             x = transfer(x, eps, sigma, sigma_next)
         return x
 

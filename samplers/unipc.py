@@ -1,9 +1,10 @@
 """UniPC: a multistep predictor and a corrector that costs no evaluation of its own."""
 
+import math
 from dataclasses import dataclass
-from math import factorial
 from typing import ClassVar
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -55,7 +56,7 @@ class UniPC(ReverseSampler):
     def integrate(self, denoiser: Denoiser, x: Tensor, sigmas: Tensor, noise: ShardNoise) -> Tensor:
         form = DATA if self.prediction == "data" else NOISE
         orders = falling_orders(self.order, len(sigmas) - 1, self.lower_order_final)
-        lambdas = -torch.log(sigmas)
+        lambdas = (-torch.log(sigmas)).tolist()
         past = [form.model(denoiser, x, sigmas[0])]  # newest first
         for i, order in enumerate(orders):
             m = past[0]
@@ -68,11 +69,11 @@ class UniPC(ReverseSampler):
             x = x_ - gain * self.residual(h, r, slopes)
             if i + 1 < len(orders):
                 m_next = form.model(denoiser, x, sigmas[i + 1])
-                x = x_ - gain * self.residual(h, [*r, torch.ones_like(h)], [*slopes, m_next - m])
+                x = x_ - gain * self.residual(h, [*r, 1.0], [*slopes, m_next - m])
                 past = [m_next, *past[: self.order - 1]]
         return x
 
-    def residual(self, h: Tensor, r: list[Tensor], slopes: list[Tensor]) -> Tensor | float:
+    def residual(self, h: float, r: list[float], slopes: list[Tensor]) -> Tensor | float:
         """B(h) Σ ρ_k D_k/r_k with the ρ that meet the order conditions; for one point ρ = 1/2, as in the official code.
 
         B cancels where ρ is solved for, so that the variants differ in updates with one point alone.
@@ -80,9 +81,8 @@ class UniPC(ReverseSampler):
         if not r:
             return 0.0
         if len(r) == 1:
-            return (h if self.variant == "bh1" else torch.expm1(h)) / 2 * slopes[0]
-        points = torch.stack(r)
-        powers = torch.stack([points**k for k in range(len(r))])
-        moments = torch.stack([factorial(k) * f for k, f in enumerate(phi(h, len(r) + 1)) if k > 0])
-        weights = torch.linalg.solve(powers, moments)
-        return sum((w * slope for w, slope in zip(weights, slopes, strict=True)), torch.zeros_like(slopes[0]))
+            return (h if self.variant == "bh1" else math.expm1(h)) / 2 * slopes[0]
+        powers = np.vander(r, increasing=True).T
+        moments = [math.factorial(k) * f for k, f in enumerate(phi(h, len(r) + 1)) if k > 0]
+        weights = np.linalg.solve(powers, moments).tolist()
+        return sum((w * slope for w, slope in zip(weights[1:], slopes[1:], strict=True)), weights[0] * slopes[0])
