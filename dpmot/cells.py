@@ -10,10 +10,17 @@ import torch
 from torch import Tensor
 
 from .assign import Assignment, assign
-from .problem import SemiDiscreteProblem
+from .problem import Gaussian, SemiDiscreteProblem
 
 STREAMS = {"start": 1, "burn-in": 2, "descent": 3, "certificate": 4}
-PRECISIONS = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16, "fp64": torch.float64}
+PRECISIONS = {
+    "fp16": torch.float16,
+    "bf16": torch.bfloat16,
+    "tf32": torch.float32,  # float32 operands that the tensor cores round to 10 bits of mantissa
+    "fp32": torch.float32,
+    "fp64": torch.float64,
+}
+JITTER = 1e-9  # relative variance added before the Cholesky factor: below the rounding of the operands
 
 
 def generator(device: torch.device, *key: int) -> torch.Generator:
@@ -35,6 +42,10 @@ class Cells:
         and internal scores ⟨(x − m)/std, z_j⟩ + h_j are of order one whatever the units.
     group: [N], the distinct target of each target, or None when all differ. masses: [n] float64.
     first: [n], the lowest index of each group.
+
+    With d > n and a Gaussian source the targets are replaced by the rows of L, where LLᵀ is their Gram matrix: for
+    x ~ N(0, I) the scores Zx then have the same law as Lw, w ~ N(0, I) in n dimensions (a QR reduction, Zᵀ = QLᵀ, without
+    the Q). A given x has the coordinates w = Qᵀx = L⁻¹Zx; `span` keeps Z for that.
     """
 
     problem: SemiDiscreteProblem
@@ -45,6 +56,8 @@ class Cells:
     shift: Tensor  # m, [d]
     group: Tensor | None
     first: Tensor
+    precision: str
+    span: Tensor | None = None
 
     @classmethod
     def of(
@@ -56,17 +69,20 @@ class Cells:
             precision = "fp16" if device.type == "cuda" else "fp32"
         if precision not in PRECISIONS:
             raise ValueError(f"precision must be auto, {', '.join(PRECISIONS)}; got {precision!r}")
-        centred = problem.targets - problem.target_mean
-        size = float(centred.norm(dim=1).mean())
+        exact = problem.targets.to(device) - problem.target_mean.to(device)
+        size = float(exact.norm(dim=1).mean())
         scale = 2.0 ** round(math.log2(size)) if size > 0 else 1.0
-        targets = (centred / scale).to(device=device, dtype=PRECISIONS[precision])
+        targets = exact.div_(scale).to(PRECISIONS[precision])
         mean, std = problem.source_moments
         masses = problem.weights.to(device)
         group, first = _duplicates(targets)
         if group is not None:
-            targets = targets[first].contiguous()
+            targets, exact = targets[first], exact[first]
             masses = torch.zeros(len(first), dtype=torch.float64, device=device).index_add_(0, group, masses)
-        return cls(problem, targets, masses, scale * std, std, mean.to(device), group, first)
+        span = None
+        if isinstance(problem.source, Gaussian) and problem.dim > len(first) > 1:
+            span, targets = exact, _cholesky(exact).to(targets.dtype)
+        return cls(problem, targets, masses, scale * std, std, mean.to(device), group, first, precision, span)
 
     @property
     def device(self) -> torch.device:
@@ -94,17 +110,34 @@ class Cells:
         return (heights if self.group is None else heights[self.group]).float()
 
     def embed(self, x: Tensor) -> Tensor:
-        """Raw source points [B, d] as operands: (x − m)/std in the targets' type."""
-        return ((x.to(self.device) - self.shift) / self.std).to(self.targets.dtype)
+        """Raw source points [B, d] as operands: (x − m)/std, or its coordinates in the targets' span."""
+        x = (x.to(self.device) - self.shift) / self.std
+        if self.span is not None:
+            factor = self.targets.to(self.span.dtype)
+            x = torch.linalg.solve_triangular(factor, self.span @ x.to(self.span.dtype).T, upper=False).T
+        return x.to(self.targets.dtype)
 
     def draw(self, count: int, rng: torch.Generator) -> Tensor:
         """`count` fresh source samples as operands."""
         dtype = torch.promote_types(self.targets.dtype, torch.float32)
+        if self.span is not None:
+            like = {"generator": rng, "device": self.device, "dtype": dtype}
+            return torch.randn(count, self.num, **like).to(self.targets.dtype)  # type: ignore[call-overload,no-any-return]
         return self.embed(self.problem.draw(count, rng, self.device, dtype))
 
     def assign(self, x: Tensor, heights: Tensor, *, values: bool = False) -> Assignment:
         """Cells of operands `x` for internal heights."""
-        return assign(x, self.targets, heights, values=values)
+        return assign(x, self.targets, heights, values=values, tf32=self.precision == "tf32")
+
+
+def _cholesky(targets: Tensor) -> Tensor:
+    """L with LLᵀ = the targets' Gram matrix, accumulated and factored in float64: [n, n]."""
+    gram = torch.zeros(len(targets), len(targets), dtype=torch.float64, device=targets.device)
+    for block in targets.split(8192, dim=1):
+        block = block.double()
+        gram.addmm_(block, block.T)
+    gram.diagonal().add_(JITTER * gram.diagonal().mean())
+    return torch.linalg.cholesky(gram)
 
 
 def row_keys(x: Tensor) -> Tensor:

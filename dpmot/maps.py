@@ -27,7 +27,7 @@ class _Map:
 
     def assign(self, z: Tensor) -> Tensor:
         """Index of the cell of every raw source sample: z [B, d] -> [B] int64 (of equal targets, the first)."""
-        return self.cells.first[self.cells.assign(self._points(z), self._inner).index]
+        return self.cells.first[self.cells.assign(self._points(z), self._inner).cell]
 
     def _blocks(self, z: Tensor) -> Iterator[Tensor]:
         """Operands of z in blocks whose scores fit in memory."""
@@ -50,7 +50,7 @@ class HardMap(_Map):
 
     def __call__(self, z: Tensor) -> Tensor:
         """z [B, d] raw source samples -> targets [B, d]."""
-        return self._target(self.cells.assign(self._points(z), self._inner).index)
+        return self._target(self.cells.assign(self._points(z), self._inner).cell)
 
 
 @dataclass(frozen=True, eq=False)

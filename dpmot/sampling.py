@@ -45,11 +45,11 @@ def histogram(
             continue
         rng = generator(cells.device, *key, shard)
         x, targets = _recycled(cells, size, subspace, rng) if subspace else (cells.draw(size, rng), cells.targets)
-        found = assign(x, targets, heights, values=values)
-        counts.index_add_(0, found.index, torch.ones_like(found.index))
+        found = assign(x, targets, heights, values=values, tf32=cells.precision == "tf32")
+        counts.index_add_(0, found.cell, torch.ones_like(found.cell))
         if values:
             gap = (found.best - found.second).clamp_(max=1e3)  # type: ignore[operator]
-            gaps.index_add_(0, found.index, (gap / GAP_UNIT).long())  # type: ignore[union-attr]
+            gaps.index_add_(0, found.cell, (gap / GAP_UNIT).long())  # type: ignore[union-attr]
     if world > 1:
         for sums in (counts, gaps):
             if sums is not None:

@@ -273,7 +273,7 @@ class _Checkpoint:
 def _closed_forms(cells: Cells) -> list[Tensor]:
     """Starts for high dimension and, where d is small, for a normal target law: h = −½zᵀA⁻¹z with A = Cov(z)^½."""
     starts = [-_quantile(cells.masses) * _norms(cells)]
-    if cells.targets.shape[1] <= 64:
+    if cells.problem.dim <= 64 and cells.span is None:
         z = cells.targets.double()
         values, vectors = torch.linalg.eigh(z.T @ (z * cells.masses[:, None]))
         inverse = torch.where(values > 1e-9 * values.max(), values, torch.inf).rsqrt()

@@ -28,7 +28,7 @@ def test_assign_is_numpys_argmax(rows, n, d, values):
     x, y, h = (torch.randint(-3, 4, shape).float() for shape in ((rows, d), (n, d), (n,)))  # integers: many exact ties
     exact = x.double().numpy() @ y.double().numpy().T + h.numpy()
     found = assign(x, y, h, values=values)
-    assert np.array_equal(found.index.numpy(), exact.argmax(axis=1))
+    assert np.array_equal(found.cell.numpy(), exact.argmax(axis=1))
     if values:
         ordered = np.sort(exact, axis=1)
         assert np.array_equal(found.best.numpy(), ordered[:, -1])

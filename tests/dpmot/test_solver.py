@@ -123,7 +123,7 @@ def test_recycling_reaches_the_same_masses():
 def test_a_good_warm_start_is_only_certified_and_a_bad_one_solved():
     problem = SemiDiscreteProblem(normal(200, 8))
     cold = solve(problem, tv=0.02)
-    warm = solve(problem, tv=0.05, heights=cold.heights, seed=1)
+    warm = solve(problem, tv=0.06, heights=cold.heights, seed=1)
     assert warm.converged and warm.samples == 0
     bad = solve(problem, tv=0.05, heights=cold.heights + normal(200))
     assert bad.converged and bad.samples > 0 and not bad.history[0]["tv_bound"] < 0.05

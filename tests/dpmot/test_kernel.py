@@ -1,0 +1,73 @@
+"""The Triton kernel against float64: on the CPU through Triton's interpreter, on a GPU where there is one."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from dpmot.assign import assign, assign_exactly
+
+triton = pytest.importorskip("triton")
+
+INTERPRETED = """
+import torch
+from dpmot.kernel import Tiling, argmax_scores
+torch.manual_seed({seed})
+tile = Tiling(*{tile})
+for rows, n, d in ((70, 300, 40), (70, 300, 100), (1, 1, 3), (33, 17, 16), (16, 65, 1)):
+    for dtype, tf32 in ((torch.float16, False), (torch.float32, True)):
+        x, y, h = torch.randn(rows, d).to(dtype), torch.randn(n, d).to(dtype), torch.randn(n)
+        cell, best, second = argmax_scores(x, y, h, values=True, tf32=tf32, tile=tile)
+        exact = x.double() @ y.double().T + h.double()
+        top = torch.cat([exact, torch.full((rows, 1), -torch.inf)], 1).sort(1, descending=True).values
+        assert torch.equal(cell, exact.argmax(1)), (rows, n, d, dtype)
+        assert torch.allclose(best.double(), top[:, 0], atol=1e-4) and torch.allclose(second.double(), top[:, 1], atol=1e-4)
+        assert torch.equal(argmax_scores(x, y, h, tf32=tf32, tile=tile)[0], cell)
+x, y, h = (torch.randint(-2, 3, shape).half() for shape in ((64, 8), (200, 8), (200,)))  # many exact ties
+cell, best, second = argmax_scores(x, y, h, values=True, tile=tile)
+exact = x.double() @ y.double().T + h.double()
+assert torch.equal(cell, exact.argmax(1)) and torch.equal(second.double(), exact.sort(1).values[:, -2])
+"""
+
+
+@pytest.mark.parametrize("tile", [(32, 64, 64, 2, 4, 4, 2), (32, 64, 32, 2, 2, 4, 2), (16, 16, 16, 3, 8, 4, 2)])
+def test_kernel_in_the_interpreter(tile):
+    code = INTERPRETED.format(seed=sum(tile), tile=tile)
+    env = {**os.environ, "TRITON_INTERPRET": "1", "OMP_NUM_THREADS": "1"}
+    run = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stderr[-2000:]
+
+
+def test_exact_assignment_is_float64s():
+    generator = torch.Generator().manual_seed(0)
+    x, y, h = (torch.randn(*shape, generator=generator) for shape in ((3000, 100), (500, 100), (500,)))
+    exact = (x.double() @ y.double().T + h.double()).argmax(1)
+    rounded = assign(x.bfloat16(), y.bfloat16(), h).cell
+    assert (rounded != exact).any(), "the test shows nothing"
+    for precision in (torch.float16, torch.bfloat16):
+        assert torch.equal(assign_exactly(x, y, h, precision), exact)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
+@pytest.mark.parametrize("shape", [(1000, 5000, 3072), (999, 5003, 64), (513, 777, 130), (5, 3, 7), (4097, 20_001, 256)])
+def test_kernel_on_the_gpu(dtype, shape):
+    rows, n, d = shape
+    x, y = torch.randn(rows, d, device="cuda").to(dtype), torch.randn(n, d, device="cuda").to(dtype)
+    h = torch.randn(n, device="cuda")
+    exact = x.double() @ y.double().T + h.double()
+    top = exact.topk(min(2, n), dim=1).values
+    tolerance = 2e-2 * d**0.5 if dtype == torch.float32 else 1e-3 * d**0.5  # TF32 rounds, halves are exact products
+    for values in (True, False):
+        poison = torch.full((2**24,), 1e30, device="cuda")  # so that an unwritten output shows
+        del poison
+        found = assign(x, y, h, values=values, tf32=True, kernel=True)
+        regret = top[:, 0] - exact.gather(1, found.cell[:, None])[:, 0]
+        assert regret.max() <= tolerance * 1e-1 and (found.cell == exact.argmax(1)).double().mean() > 0.98
+        if values:
+            assert (found.best - top[:, 0]).abs().max() < tolerance
+            assert (found.second - top[:, 1]).abs().max() < tolerance
+    assert torch.equal(assign_exactly(x.float(), y.float(), h), exact.argmax(1))
