@@ -1,0 +1,100 @@
+"""Put the error bound to the test: measure the error, every term and their sum on mixtures where all are known.
+
+    python -m benchmark.bound                         the whole grid
+    python -m benchmark.bound --quick                 a part of it that touches every factor and term
+    python -m benchmark.bound --mixture overlapping-8 digits-64
+    python -m benchmark.bound --tables-only           tables, figures and verdict of the records that are there
+
+The whole grid also measures, on the project's trained networks, the terms that can be measured there (networks.md).
+
+Records go to OUT/bound/cells/, tables, figures and the verdict on claim C5 to OUT/bound/. Finished cells are skipped,
+so an interrupted command is continued by giving it again. A cell whose error exceeds its bound stops the run, and is
+named. The statement and its proof: results/bound/BOUND.md.
+"""
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from benchmark.bound import figures, grid, networks, runner, slopes, tables
+from benchmark.bound.mixtures import MIXTURES, mixture
+from samplers.base import OptionError
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    usage, _, epilog = (__doc__ or "").partition("\n\n")
+    arguments = argparse.ArgumentParser(
+        prog="python -m benchmark.bound",
+        description=usage,
+        epilog=epilog,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = arguments.add_argument
+    add("--quick", action="store_true", help="a part of the grid, within a minute on two cores")
+    add("--mixture", nargs="+", metavar="NAME", help=f"only these: {', '.join(MIXTURES)}")
+    add("--out", default="results", metavar="DIR", help="results folder (default results)")
+    add(
+        "--jobs",
+        type=int,
+        default=min(os.cpu_count() or 1, 8),
+        metavar="N",
+        help="processes (default: the cores, at most 8)",
+    )
+    add("--force", action="store_true", help="measure finished cells again")
+    add("--tables-only", action="store_true", help="measure nothing")
+    return arguments
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Exit code: 0 the bound holds in every cell, 1 it is violated in one, 2 bad input, 130 interrupted."""
+    arguments = parser().parse_args(argv)
+    folder = Path(arguments.out) / "bound"
+    try:
+        if arguments.jobs < 1:
+            raise OptionError(f"--jobs must be at least 1, got {arguments.jobs}")
+        for name in arguments.mixture or ():
+            mixture(name)
+        cells = grid.quick_grid() if arguments.quick else grid.full_grid()
+        cells = [cell for cell in cells if not arguments.mixture or cell.mixture in arguments.mixture]
+        if not arguments.tables_only:
+            runner.run(cells, folder, arguments.jobs, arguments.force)
+            if not arguments.quick and not arguments.mixture:
+                found, left_out = networks.usable()
+                for reason in left_out:
+                    print(f"left out: terms on the network of {reason}")
+                networks.run(found, folder, arguments.force)
+        return report(folder)
+    except runner.Violation as violation:
+        print(f"error: {violation}", file=sys.stderr)
+        return 1
+    except OptionError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except OSError as error:
+        print(f"error: can't use the results folder {folder}: {error.strerror or error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted: finished cells are kept; the same command goes on from here", file=sys.stderr)
+        return 130
+
+
+def report(folder: Path) -> int:
+    """Tables, figures and verdict of all records in the folder."""
+    records = runner.read(folder)
+    if not any(record["measured"] for record in records):
+        raise OptionError(f"no records in {folder / 'cells'}: run python -m benchmark.bound first")
+    cells = tables.frame(records)
+    fitted = slopes.slopes(cells)
+    tables.write(cells, fitted, folder)
+    figures.write(cells, fitted, folder)
+    found = tables.verdict(cells, fitted)
+    print(f"C5 {found['verdict']}: {found['evidence']}")
+    print(f"tables, figures and verdict in {folder}")
+    return int(found["violations"] > 0)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,163 @@
+"""On trained networks: the terms of the bound that can be measured, named as such.
+
+The exact score is unknown there, and with it the Lipschitz constant G and the score term. The rest is measured with the
+network's own flow Φ^θ, from σ_M to the end level σ_e = σ_min: the OT distances at σ_M, what their couplings cost after
+Φ^θ, the discretisation, and the end level, which is ‖E∘S − S‖ plus σ_e√d, at least the distance of p_{σ_e} from the
+data. Their sum bounds the error but for W₂(Φ^θ#p_{σ_M}, p_{σ_e}), which is the score's: it is no bound by itself. The
+error `w2` is that of equal masses, against held-out examples; `mass` is what the solved map would add.
+"""
+
+import json
+import math
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from benchmark.bound.measure import map_masses
+from benchmark.problems import make_problem, problem_names
+from benchmark.problems.base import Problem
+from benchmark.store import key_of
+from dpmot import Gaussian, SemiDiscreteProblem, solve
+from dpmot.bound import distance_to_law, mass_plan, squared_distances, synchronous_term
+from samplers.base import CountingDenoiser
+from samplers.dpmot import make_latents
+from samplers.noise import ShardNoise, make_grid, stream
+from samplers.registry import lookup
+
+VERSION = 1
+NETWORKS = ("digits", "cifar10")
+NEEDS_GPU = {"cifar10"}
+LEVELS = (0.1, 0.5, 2.0)
+TARGETS = 200
+HELD_OUT = 500
+REFERENCE_STEPS = 32  # of third order; the difference from half as many is recorded as the reference's error
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What is measured: a problem with a network, N train latents at σ_M, K steps of a solver."""
+
+    problem: str
+    sigma_m: float
+    targets: int = TARGETS
+    solver: str = "ddim"
+    intervals: int = 8
+
+
+def usable(names: Iterable[str] = NETWORKS) -> tuple[list[str], list[str]]:
+    """Names whose network is there, and for the others the reason why not."""
+    found, left_out = [], []
+    for name in names:
+        try:
+            if name not in problem_names():
+                raise LookupError("no such problem")
+            if name in NEEDS_GPU and not torch.cuda.is_available():
+                raise LookupError("needs a CUDA device")
+            make_problem(name).fingerprint()
+            found.append(name)
+        except (LookupError, OSError, ValueError) as error:
+            left_out.append(f"{name}: {error}")
+    return found, left_out
+
+
+def measure(problem: Problem, setting: Setting) -> dict[str, float]:
+    """The measurable terms, and the error itself against held-out examples."""
+    walk = Walk(problem, setting.sigma_m, problem.sigma_min)
+    latents = make_latents(problem, "train", setting.targets, setting.sigma_m, 0).noised
+    count = len(latents)
+    equal = torch.full((count,), 1 / count, dtype=torch.float64)
+    ends, coarse = walk("dpm-solver-3s", REFERENCE_STEPS, latents), walk("dpm-solver-3s", REFERENCE_STEPS // 2, latents)
+    at_end = walk(setting.solver, setting.intervals, latents)
+    output = problem.denoiser(at_end, torch.as_tensor(problem.sigma_min))
+
+    clean = problem.examples("test", HELD_OUT).to(problem.device, problem.dtype)
+    clean = clean[: len(clean) // 2 * 2]
+    noise = torch.randn(clean.shape, generator=stream("bound", "network"), dtype=problem.dtype).to(problem.device)
+    held_out = clean + setting.sigma_m * noise
+    images = rows(walk("dpm-solver-3s", REFERENCE_STEPS, held_out)).chunk(2)
+    distance, plans = distance_to_law(rows(latents), equal, *rows(held_out).chunk(2))
+    finite = [(plan * squared_distances(rows(ends), image)).sum() for plan, image in zip(plans, images, strict=True)]
+
+    transport = SemiDiscreteProblem(rows(latents), Gaussian())
+    masses = map_masses(transport, solve(transport, tv=0.05).heights)
+    squared, plan = mass_plan(rows(latents), masses)
+    error, _ = distance_to_law(rows(output), equal, *rows(clean).chunk(2))
+    return {
+        "mass_distance": math.sqrt(squared),
+        "mass": math.sqrt(float((plan * squared_distances(rows(ends), rows(ends))).sum())),
+        "finite_targets_distance": distance.value,
+        "finite_targets": math.sqrt(float(sum(finite)) / 2),
+        "discretisation": synchronous_term(rows(at_end), rows(ends), equal),
+        "reference_error": synchronous_term(rows(coarse), rows(ends), equal),
+        "end_level": synchronous_term(rows(output), rows(at_end), equal)
+        + problem.sigma_min * math.sqrt(clean[0].numel()),
+        "w2": error.value,
+        "w2_low": error.low,
+        "w2_high": error.high,
+    }
+
+
+@dataclass(frozen=True)
+class Walk:
+    """The network's flow from σ_M to σ_e by a solver of so many steps."""
+
+    problem: Problem
+    sigma_m: float
+    sigma_end: float
+
+    @torch.no_grad()
+    def __call__(self, solver: str, intervals: int, x: Tensor) -> Tensor:
+        """x [B, *shape] at σ_M -> [B, *shape] at σ_e."""
+        noise = ShardNoise(0, "bound", tuple(x.shape), x.dtype, x.device)
+        sigmas = make_grid("log-snr", intervals, self.sigma_m, self.sigma_end)
+        walker: Any = lookup(solver).make()
+        return walker.integrate(CountingDenoiser(self.problem.denoiser, batch=500), x, sigmas, noise)
+
+
+def rows(x: Tensor) -> Tensor:
+    """Images as float64 rows on the CPU, [B, d]."""
+    return x.detach().flatten(1).double().cpu()
+
+
+def run(names: Iterable[str], folder: Path, force: bool = False) -> None:
+    """Measure what has no record yet in `folder`/networks, and write `networks.csv` and `networks.md`."""
+    settings = [Setting(name, level) for name in names for level in LEVELS]
+    table = []
+    for setting in tqdm(settings, unit="network level", disable=not settings):
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+        problem = make_problem(setting.problem).to(device)
+        config = {"version": VERSION, "setting": asdict(setting), "fingerprint": problem.fingerprint()}
+        path = folder / "networks" / f"{setting.problem}-{key_of(config)[:12]}.json"
+        if force or not path.exists():
+            record = {"key": key_of(config), "config": config, "measured": measure(problem, setting)}
+            path.parent.mkdir(parents=True, exist_ok=True)
+            temporary = path.with_suffix(".partial")
+            temporary.write_text(json.dumps(record, indent=1) + "\n")
+            temporary.replace(path)
+        table.append(asdict(setting) | json.loads(path.read_text())["measured"])
+    if table:
+        write(pd.DataFrame(table), folder)
+
+
+def write(table: pd.DataFrame, folder: Path) -> None:
+    """`networks.csv` and `networks.md`."""
+    from benchmark.bound.tables import markdown
+
+    table.to_csv(folder / "networks.csv", index=False, float_format="%.6g")
+    text = [
+        "# Terms that can be measured on trained networks",
+        "",
+        *(line for line in (__doc__ or "").split("\n\n", 1)[1].strip().splitlines()),
+        "",
+        "`*_distance`: at the level σ_M. `mass`, `finite_targets`: the same couplings after the network's flow. Not "
+        "measurable: the score term, and the Lipschitz constant G.",
+        "",
+        markdown(table),
+    ]
+    (folder / "networks.md").write_text("\n".join(text) + "\n")
