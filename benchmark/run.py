@@ -167,7 +167,11 @@ def line(run: Run, record: Record) -> str:
     if record["status"] != "ok":
         return f"{run}: FAILED {record['error']}"
     shown = [(name, record["metrics"][name]["value"]) for name in HEADLINE if name in record["metrics"]]
-    return f"{run}  " + "  ".join(f"{name} {value:.4g}" for name, value in shown)
+    text = f"{run}  " + "  ".join(f"{name} {value:.4g}" for name, value in shown)
+    transport = record["fit"]["info"]
+    if transport.get("converged") is False:
+        text += f"  (OT not converged: TV <= {transport['certificate']['tv_bound']:.2g})"
+    return text
 
 
 def show_plan(plan: Plan, todo: list[Run]) -> int:

@@ -82,7 +82,7 @@ class Store:
         self._write(path, lambda file: file.write(text.encode()))
         return path
 
-    def save_arrays(self, key: str, **arrays: np.ndarray) -> None:
+    def save_arrays(self, key: str, **arrays: Any) -> None:
         """Keep arrays for pictures beside the record of that key."""
         self._write(self.root / "samples" / f"{key}.npz", lambda file: np.savez_compressed(file, **arrays))
 
@@ -94,7 +94,7 @@ class Store:
         """A shard that an interrupted run finished, or None."""
         return _load(self._partial(key) / f"{index}.npz")
 
-    def save_shard(self, key: str, index: int, **arrays: np.ndarray) -> None:
+    def save_shard(self, key: str, index: int, **arrays: Any) -> None:
         """Keep a finished shard until the run is done."""
         self._write(self._partial(key) / f"{index}.npz", lambda file: np.savez(file, **arrays))
 

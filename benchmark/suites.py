@@ -5,6 +5,8 @@ from samplers.base import OptionError
 from samplers.registry import did_you_mean
 
 SEEDS = (0, 1, 2, 3, 4)
+BUDGETS = (5, 10, 20)
+
 FAST = ("ddpm", "ddim", "f-pndm", "dpm-solver++-2m", "unipc", "deis", "heun", "langevin")
 """The plain samplers of the quick suite: one of each family."""
 
@@ -12,20 +14,34 @@ FRONTIER = (0.1, 0.3, 1.0, 3.0)
 """Levels σ_M of the frontier of quality against novelty, in units of images in [−1, 1]."""
 
 
+LATENTS: dict[str, dict[str, object]] = {"mixture2d": {"count": 250, "tv": 0.15}, "digits": {"count": 1297}}
+"""Targets of the transport. On the plane cells of separate modes are coupled through thin boundaries only, which is
+slow to solve: few targets and a wide tolerance there; on digits all training images."""
+
+
 def _quick(problem: str) -> list[Case]:
     """Every claim on one problem, small enough for two CPU cores."""
-    budgets = (5, 10, 20)
-    cases = [Case(problem, name, budgets, SEEDS, options={"grid": "edm"}) for name in FAST if name != "langevin"]
-    cases += [Case(problem, "langevin", budgets, SEEDS)]
-    cases += [Case(problem, name, budgets, SEEDS) for name in ("dpmot", "random-latent", "unsolved-map")]
-    cases += [Case(problem, "unsolved-map", (10,), SEEDS, options={"heights": h}) for h in ("closed-form", "shuffled")]
-    cases += [Case(problem, name, (10,), SEEDS, options={"targets": "model"}) for name in ("dpmot", "random-latent")]
-    cases += [Case(problem, name, (0,), SEEDS) for name in ("copy-target", "held-out")]
-    cases += [Case(problem, "dpmot-released", (6, 11, 21), SEEDS, options={"iterations": 100})]
-    cases += [Case(problem, "dpmot-released", (11,), SEEDS, options={"iterations": 100, "level": "matched"})]
-    for sigma_m in FRONTIER:
-        cases += [Case(problem, n, (10,), SEEDS, options={"sigma_m": sigma_m}) for n in ("dpmot", "random-latent")]
-    return [*cases, Case(problem, "heun", (35,), SEEDS, options={"grid": "edm"})]
+    latents = LATENTS[problem]
+    random = {"count": latents["count"]}
+    arms = {"dpmot": latents, "random-latent": random, "unsolved-map": latents}
+
+    def both(**options: object) -> list[Case]:
+        """DPM-OT and its control, alike but for the OT map."""
+        return [Case(problem, n, (10,), SEEDS, options={**arms[n], **options}) for n in ("dpmot", "random-latent")]
+
+    cases = [Case(problem, name, BUDGETS, SEEDS, options={"grid": "edm"}) for name in FAST if name != "langevin"]
+    cases += [Case(problem, "langevin", BUDGETS, SEEDS), Case(problem, "heun", (35,), SEEDS, options={"grid": "edm"})]
+    cases += [Case(problem, name, BUDGETS, SEEDS, options=options) for name, options in arms.items()]
+    cases += [
+        Case(problem, "unsolved-map", (10,), SEEDS, options={**latents, "heights": heights})
+        for heights in ("closed-form", "shuffled")
+    ]
+    cases += both(targets="model")
+    cases += [case for sigma_m in FRONTIER for case in both(sigma_m=sigma_m)]
+    cases += [Case(problem, "copy-target", (0,), SEEDS, options=random), Case(problem, "held-out", (0,), SEEDS)]
+    released = {**random, "iterations": 100}
+    cases += [Case(problem, "dpmot-released", (6, 11, 21), SEEDS, options=released)]
+    return [*cases, Case(problem, "dpmot-released", (11,), SEEDS, options={**released, "level": "matched"})]
 
 
 def suite(name: str) -> list[Case]:

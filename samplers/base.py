@@ -59,12 +59,23 @@ class Problem(Protocol):
         device: where the denoiser runs.
     """
 
-    name: str
-    shape: tuple[int, ...]
-    sigma_min: float
-    sigma_max: float
-    dtype: torch.dtype
-    device: torch.device
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+
+    @property
+    def sigma_min(self) -> float: ...
+
+    @property
+    def sigma_max(self) -> float: ...
+
+    @property
+    def dtype(self) -> torch.dtype: ...
+
+    @property
+    def device(self) -> torch.device: ...
 
     def denoiser(self, x: Tensor, sigma: Tensor) -> Tensor:
         """E[x0 | x] at noise level sigma; see `Denoiser`."""

@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from dpmot import SemiDiscreteProblem, closed_form_heights, solve
+from dpmot import SemiDiscreteProblem, closed_form_heights
 from samplers.base import Denoiser, OptionError, Problem, Sampler
 from samplers.dpmot import DPMOT, TARGETS, Latents, LatentSampler, Start, transport_problem
 from samplers.noise import ShardNoise, stream
@@ -66,7 +66,7 @@ class UnsolvedMap(DPMOT):
         if self.heights == "closed-form":
             return closed_form_heights(transport)
         if self.heights == "shuffled":
-            solved = solve(transport, tv=self.tv, seed=self.target_seed, progress=progress).heights
+            solved = self.solve(transport, progress).heights
             return solved[torch.randperm(len(solved), generator=stream("shuffle", self.target_seed)).to(solved.device)]
         return torch.zeros(transport.num_targets, dtype=transport.targets.dtype, device=transport.targets.device)
 
@@ -94,7 +94,7 @@ class CopyTarget(Sampler):
     paper: ClassVar[str] = "control of this suite"
 
     targets: str = "train"
-    count: int = 2000
+    count: int = 1000
 
     def __post_init__(self) -> None:
         if self.targets not in TARGETS[:2]:

@@ -46,8 +46,8 @@ def make_latents(problem: Problem, targets: str, count: int, sigma_m: float, see
         clean = long_run.sample(problem.denoiser, noise)
     else:
         clean = problem.examples(targets, count).to(problem.device, problem.dtype)  # type: ignore[arg-type]
-    noise = torch.randn(clean.shape, generator=stream("latents", seed), dtype=problem.dtype).to(problem.device)
-    return Latents(clean, clean + sigma_m * noise, sigma_m)
+    white = torch.randn(clean.shape, generator=stream("latents", seed), dtype=problem.dtype).to(problem.device)
+    return Latents(clean, clean + sigma_m * white, sigma_m)
 
 
 Start = Callable[[Tensor, ShardNoise], Tensor]
@@ -80,7 +80,7 @@ class LatentSampler(Sampler):
     sigma_m: float | None = None
     chain: int = 1000
     targets: str = "train"
-    count: int = 2000
+    count: int = 1000
     target_seed: int = 0
 
     def __post_init__(self) -> None:
@@ -165,7 +165,7 @@ class DPMOT(LatentSampler):
     Attributes:
         tv: the solve stops once the total variation between the map's masses and 1/N is certified below this.
         confidence: of that certificate.
-        max_solve_samples: source samples after which the solve gives up.
+        solve_samples: source samples for each target after which the solve gives up, and the record says so.
         map: `hard` (T_h = ∇u_h), `top-k` (AE-OT's extension between neighbouring cells) or `softmax`.
         k, angle: of the top-k map: neighbours looked at; largest angle between their normals, in radians.
         temperature: of the softmax map, in units of the scores.
@@ -175,7 +175,7 @@ class DPMOT(LatentSampler):
 
     tv: float = 0.05
     confidence: float = 0.99
-    max_solve_samples: int = 100_000_000
+    solve_samples: int = 2000
     map: str = "hard"
     k: int = 5
     angle: float = 0.7
@@ -185,21 +185,21 @@ class DPMOT(LatentSampler):
         super().__post_init__()
         if self.map not in ("hard", "top-k", "softmax"):
             raise OptionError(f"unknown map '{self.map}': choose hard, top-k or softmax")
+        if self.solve_samples < 1:
+            raise OptionError(f"solve_samples must be at least 1, got {self.solve_samples}")
         if not (0 < self.tv < 1 and 0 < self.confidence < 1):
             raise OptionError(f"tv and confidence must lie in (0, 1), got {self.tv:g} and {self.confidence:g}")
 
     def start(self, latents: Latents, progress: bool) -> tuple[Start, dict[str, Any]]:
         transport = transport_problem(latents)
-        solution = solve(
-            transport,
-            tv=self.tv,
-            confidence=self.confidence,
-            max_samples=self.max_solve_samples,
-            seed=self.target_seed,
-            progress=progress,
-        )
+        solution = self.solve(transport, progress)
         brenier = self.make_map(transport, solution.heights)
         return (lambda z, noise: brenier(z.flatten(1)).reshape(z.shape)), report(solution)
+
+    def solve(self, transport: SemiDiscreteProblem, progress: bool) -> Solution:
+        """The OT solve with the options of this sampler."""
+        budget = self.solve_samples * transport.num_targets
+        return solve(transport, self.tv, self.confidence, budget, self.target_seed, progress=progress)
 
     def make_map(self, transport: SemiDiscreteProblem, heights: Tensor) -> Callable[[Tensor], Tensor]:
         """The map of the option `map`, from z [S, d] to latents [S, d]."""

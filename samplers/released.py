@@ -47,7 +47,7 @@ class DPMOTReleased(Sampler):
     paper: ClassVar[str] = "github.com/cognaclee/DPM-OT, commit b7956eb"
 
     targets: str = "test"
-    count: int = 2000
+    count: int = 1000
     level: str = "mismatched"
     source: str = "uniform"
     centred: bool = False
@@ -185,7 +185,8 @@ class _Fitted:
         x = self.start(noise.initial())
         for sigma, steps in self.chain:
             size = self.sampler.step * sigma**2
+            level = torch.tensor(sigma, dtype=torch.float64)
             for _ in range(steps):
-                score = (denoiser(x, sigma) - x) / sigma**2
+                score = (denoiser(x, level) - x) / sigma**2
                 x = x + size * score + (2 * size) ** 0.5 * noise.step()
-        return denoiser(x, self.sampler.sigma_min)
+        return denoiser(x, torch.tensor(self.sampler.sigma_min, dtype=torch.float64))

@@ -43,7 +43,7 @@ class Digits(Problem):
         return load_classifier(CHECKPOINTS / "classifier.safetensors", device=str(self.device))
 
     @cached_property
-    def mode_weights(self) -> Tensor:  # type: ignore[override]
+    def mode_weights(self) -> Tensor:
         counts = load_digits("train").labels.bincount(minlength=10)
         return counts.double() / counts.sum()
 

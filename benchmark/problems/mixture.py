@@ -93,7 +93,7 @@ class Mixture2D(GaussianMixture):
             raise OptionError(f"a grid needs a square number of modes, got {self.modes}")
 
     @cached_property
-    def means(self) -> Tensor:  # type: ignore[override]
+    def means(self) -> Tensor:
         if self.layout == "ring":
             angle = 2 * math.pi / self.modes * torch.arange(self.modes, dtype=torch.float64)
             return self.modes * self.spacing / (2 * math.pi) * torch.stack([angle.cos(), angle.sin()], 1)
@@ -102,7 +102,7 @@ class Mixture2D(GaussianMixture):
         return torch.cartesian_prod(axis, axis)
 
     @cached_property
-    def mode_weights(self) -> Tensor:  # type: ignore[override]
+    def mode_weights(self) -> Tensor:
         return torch.full((self.modes,), 1 / self.modes, dtype=torch.float64)
 
 
@@ -136,11 +136,11 @@ class Mixture(GaussianMixture):
             raise OptionError(f"unknown weights '{self.weights}': choose equal or linear")
 
     @cached_property
-    def means(self) -> Tensor:  # type: ignore[override]
+    def means(self) -> Tensor:
         generator = stream("mixture", "centres", self.draw_seed)
         return self.spread * torch.randn(self.modes, self.dim, dtype=torch.float64, generator=generator)
 
     @cached_property
-    def mode_weights(self) -> Tensor:  # type: ignore[override]
+    def mode_weights(self) -> Tensor:
         weights = torch.ones(self.modes) if self.weights == "equal" else torch.arange(1.0, self.modes + 1)
         return weights.double() / weights.sum()
