@@ -8,13 +8,13 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import NullLocator
+from matplotlib.ticker import NullFormatter, NullLocator
 
 from benchmark.bound.grid import SOLVERS, everything
 from benchmark.bound.slopes import Slope, one_at_a_time
 from benchmark.bound.tables import TERMS, checked
 from benchmark.report.style import WIDE, log_ticks, panels, plain_ticks, save, theme
-from benchmark.report.vocabulary import INK, MUTED
+from benchmark.report.vocabulary import INK
 
 BOUND, SYNCHRONOUS = "#d1495b", "#00806a"
 TERM_COLOURS = dict(zip(TERMS, sns.color_palette("colorblind", len(TERMS)).as_hex(), strict=True))
@@ -27,13 +27,14 @@ AXES = {
     "score_error": "score error · s",
     "end": "end level σ_e / s",
 }
-EXPONENT = {
-    "discretisation": "K",
-    "score": "error",
-    "mass": "TV",
-    "end level": "σ_e",
-    "finite targets": "N",
+PANELS = {
+    "discretisation": ("term_discretisation", "intervals", "steps K"),
+    "score": ("realised_score", "score_error", "score error · s"),
+    "mass": ("term_mass", "tv", "total variation of masses"),
+    "end level": ("term_end_level", "end", "end level σ_e / s"),
+    "finite targets": ("finite_targets_distance", "targets", "targets N"),
 }
+"""Term -> its column, the column of the factor, and how the factor is called."""
 SHOWN = ("overlapping-2", "overlapping-32", "separate-2", "digits-64")
 STACK_LIMIT = 5.0
 
@@ -52,19 +53,19 @@ def factors(cells: pd.DataFrame) -> Figure | None:
     shown = [name for name in SHOWN if (cells["mixture"] == name).any()]
     if not shown:
         return None
-    fig, axes = panels(
-        len(AXES), 1.5 * WIDE, 1.55 * len(shown) + 0.5, rows=len(shown), margins=(0.07, 0.01, 0.11, 0.07), gap=0.45
-    )
+    height = 1.5 * len(shown) + 1.1
+    margins = (0.06, 0.01, 0.75 / height, 0.35 / height)
+    fig, axes = panels(len(AXES), 1.5 * WIDE, height, rows=len(shown), margins=margins, gap=0.4)
     for row, name in zip(axes, shown, strict=True):
         for ax, factor in zip(row, AXES, strict=True):
             _factor(ax, one_at_a_time(cells[cells["mixture"] == name], "masses" if factor == "tv" else factor), factor)
-            if row is axes[-1]:
+            if name == shown[-1]:
                 ax.set_xlabel(AXES[factor])
         row[0].set_ylabel(f"W₂, {name}")
     legends = [ax.get_legend_handles_labels() for ax in axes.flat if ax.get_visible()]
     if not legends:
         return None
-    fig.legend(*legends[0], loc="upper left", ncol=3, bbox_to_anchor=(0.06, 1.0))
+    fig.legend(*legends[0], loc="upper left", ncol=3, bbox_to_anchor=(0.05, 1.0))
     return fig
 
 
@@ -134,23 +135,35 @@ def terms(cells: pd.DataFrame) -> Figure | None:
 
 
 def slopes(cells: pd.DataFrame, fitted: Sequence[Slope]) -> Figure | None:
-    """Fitted slopes with their intervals, beside theory; one panel for each term."""
-    if not fitted:
+    """Every term over the factor it scales with, in log-log, beside lines of the slope that theory gives."""
+    names = [name for name in PANELS if any(slope.term == name for slope in fitted)]
+    if not names:
         return None
-    names = list(dict.fromkeys(slope.term for slope in fitted))
-    counts = [sum(slope.term == name for slope in fitted) for name in names]
-    fig, axes = panels(
-        len(names), 1.5 * WIDE, max(2.0, 0.16 * max(counts) + 0.9), margins=(0.13, 0.01, 0.13, 0.08), gap=1.1
-    )
+    fig, axes = panels(len(names), 1.5 * WIDE, 3.0, margins=(0.05, 0.01, 0.36, 0.1), gap=0.35)
     for ax, name in zip(axes[0], names, strict=True):
-        rows = [slope for slope in fitted if slope.term == name]
-        for place, slope in enumerate(rows):
-            ax.plot([slope.low, slope.high], [place, place], color=MUTED, lw=1.2)
-            ax.plot(slope.value, place, "o", color=SYNCHRONOUS if slope.agrees else BOUND, markersize=4, zorder=3)
-            ax.plot(slope.theory, place, "|", color=INK, markersize=9, mew=1.5)
-        labels = [f"{s.mixture} {s.detail}" if name == "discretisation" else s.mixture for s in rows]
-        ax.set_yticks(np.arange(len(rows)), labels, fontsize=5.5)
-        ax.set_ylim(len(rows) - 0.5, -0.5)
-        ax.set_title(name, fontsize=8)
-        ax.set_xlabel(f"exponent of {EXPONENT[name]}")
+        column, against, label = PANELS[name]
+        colours = iter(sns.color_palette("colorblind", 10))
+        for line in [slope for slope in fitted if slope.term == name]:
+            if name == "discretisation" and line.mixture != fitted[0].mixture:
+                continue
+            part = line.rows(cells)
+            means = part.groupby(against)[column].mean()
+            colour = next(colours)
+            ax.plot(part[against], part[column], "o", color=colour, markersize=2.5)
+            shown = f"{line.detail if name == 'discretisation' else line.mixture}: {line.value:.3g}"
+            ax.plot(means.index, means, color=colour, lw=0.8, label=shown)
+            x = np.array([means.index.min(), means.index.max()])
+            ax.plot(x, means.iloc[0] * (x / x[0]) ** line.theory, ":", color=colour, lw=0.8)
+        ax.set_xscale("log")
+        ax.set_yscale("log")
+        if against != "tv":
+            plain_ticks(ax, sorted(set(part[against])))
+        ax.yaxis.set_minor_formatter(NullFormatter())
+        if name == "finite targets":
+            log_ticks(ax)
+        ax.set_title(f"{name}, {fitted[0].mixture}" if name == "discretisation" else name, fontsize=8)
+        ax.set_xlabel(label)
+        ax.legend(
+            loc="upper center", bbox_to_anchor=(0.5, -0.24), ncol=2, fontsize=5, handlelength=1, columnspacing=0.8
+        )
     return fig

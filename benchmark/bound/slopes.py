@@ -1,5 +1,6 @@
 """Slopes of the terms in log-log, with intervals, against theory."""
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -23,9 +24,10 @@ class Slope:
     Attributes:
         term, mixture, detail: what was fitted, and where (the solver).
         against: the factor on the horizontal axis.
-        theory: the exponent that theory gives.
+        theory, theory_to: the exponent that theory gives, or the two ends of what it allows at finite N.
         value, low, high: the fit and its 95% interval (least squares, Student).
         points: how many; least, most: range of the factor.
+        keys: of the cells.
         agrees: see `TOLERANCE`.
     """
 
@@ -34,16 +36,24 @@ class Slope:
     detail: str
     against: str
     theory: float
+    theory_to: float
     value: float
     low: float
     high: float
     points: int
     least: float
     most: float
+    keys: tuple[str, ...]
 
     @property
     def agrees(self) -> bool:
-        return self.low <= self.theory <= self.high or abs(self.value / self.theory - 1) <= TOLERANCE
+        least, most = sorted((self.theory, self.theory_to))
+        nearest = min(max(self.value, least), most)
+        return (self.low <= most and least <= self.high) or abs(self.value / nearest - 1) <= TOLERANCE
+
+    def rows(self, cells: pd.DataFrame) -> pd.DataFrame:
+        """The cells that were fitted."""
+        return cells[cells["key"].isin(self.keys)]
 
 
 def fit(x: Iterable[float], y: Iterable[float]) -> tuple[float, float, float]:
@@ -58,21 +68,53 @@ ORDERS = {"ddim": 1, "heun": 2, "dpm-solver-2s": 2, "dpm-solver++-2m": 2, "dpm-s
 """Order of each solver's global error in 1/K."""
 
 
-def dimension_rate(dim: int, connected: bool) -> float:
-    """Exponent of N in W₂(ν_N, p): −1/d (d = 2: up to logarithms), but −1/4 at best where counts vary between modes."""
-    return -1 / max(dim, 2 if connected else 4)
+def dimension_rate(dim: int, connected: bool, count: float) -> tuple[float, float]:
+    """Range of the local exponent of N in W₂(ν_N, p) that theory allows around N = `count`.
+
+    Connected laws, d = 2: from N^(−1/2) to Gaussians' N^(−1/2) log N (Ledoux 2019). d >= 3: from the asymptotic
+    N^(−1/d) to what holds while N is below e^d, when the nearest of N random points has the correlation
+    ρ = √(1 − N^(−2/d)) and W₂² ∝ 1 − ρ (random coding of a Gaussian source), of exponent −(1 + ρ)/2ρd.
+    Separate modes: from N^(−1/4), their fluctuating counts, to the rate within a mode.
+    """
+    if not connected:
+        return -1 / 4, -1 / max(dim, 2)
+    if dim <= 2:
+        return -1 / 2, -1 / 2 + 1 / math.log(count)
+    rho = math.sqrt(1 - count ** (-2 / dim))
+    return -1 / dim, -(1 + rho) / (2 * rho * dim)
 
 
 def slopes(cells: pd.DataFrame) -> list[Slope]:
     """Every slope that the cells (`tables.frame`) allow."""
     found: list[Slope] = []
 
-    def add(rows: pd.DataFrame, term: str, column: str, against: str, theory: float, detail: str = "") -> None:
+    def add(
+        rows: pd.DataFrame,
+        term: str,
+        column: str,
+        against: str,
+        theory: float,
+        detail: str = "",
+        theory_to: float | None = None,
+    ) -> None:
         rows = rows[(rows[column] > 0) & (rows[against] > 0)]
         if rows[against].nunique() >= 3:
             line = fit(rows[against], rows[column])
             extent = float(rows[against].min()), float(rows[against].max())
-            found.append(Slope(term, str(rows["mixture"].iloc[0]), detail, against, theory, *line, len(rows), *extent))
+            ends = theory, theory if theory_to is None else theory_to
+            found.append(
+                Slope(
+                    term,
+                    str(rows["mixture"].iloc[0]),
+                    detail,
+                    against,
+                    *ends,
+                    *line,
+                    len(rows),
+                    *extent,
+                    tuple(rows["key"]),
+                )
+            )
 
     for _, rows in cells.groupby("mixture", sort=False):
         ordered = rows[rows["samples"] == 0]
@@ -84,9 +126,10 @@ def slopes(cells: pd.DataFrame) -> list[Slope]:
         small = small[(small["masses"] != "solved") & (small["tv"] <= 1 / small["targets"])]
         add(small, "mass", "term_mass", "tv", 0.5, "TV ≤ 1/N")
         add(one_at_a_time(checked, "end"), "end level", "term_end_level", "end", 2.0)
-        rate = dimension_rate(int(rows["dim"].iloc[0]), str(rows["mixture"].iloc[0]) in CONNECTED)
         number = one_at_a_time(checked, "targets", "seed")
-        add(number, "finite targets", "finite_targets_distance", "targets", rate)
+        connected, typical = str(rows["mixture"].iloc[0]) in CONNECTED, math.exp(np.log(number["targets"]).mean())
+        theory, theory_to = dimension_rate(int(rows["dim"].iloc[0]), connected, typical)
+        add(number, "finite targets", "finite_targets_distance", "targets", theory, theory_to=theory_to)
     return found
 
 

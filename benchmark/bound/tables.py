@@ -135,7 +135,9 @@ def _digits(value: float) -> float | None:
 def write(cells: pd.DataFrame, fitted: Sequence[Slope], folder: Path) -> None:
     """`cells.csv`, `slopes.csv`, `tables.md` and `verdict.json`."""
     cells.to_csv(folder / "cells.csv", index=False, float_format="%.6g")
-    slopes = pd.DataFrame([asdict(slope) | {"agrees": slope.agrees} for slope in fitted])
+    slopes = pd.DataFrame([asdict(slope) | {"agrees": slope.agrees} for slope in fitted]).drop(
+        columns="keys", errors="ignore"
+    )
     slopes.to_csv(folder / "slopes.csv", index=False, float_format="%.4g")
     found = verdict(cells, fitted)
     (folder / "verdict.json").write_text(json.dumps(found, indent=1, ensure_ascii=False) + "\n")

@@ -205,10 +205,25 @@ def test_slope_of_a_power_law_and_its_interval() -> None:
 
 
 def test_slope_agreement() -> None:
-    made = {"term": "", "mixture": "", "detail": "", "against": "", "points": 4, "least": 1.0, "most": 2.0}
-    assert slopes.Slope(theory=-1.0, value=-1.05, low=-1.06, high=-1.04, **made).agrees
-    assert slopes.Slope(theory=-1.0, value=-1.5, low=-2.1, high=-0.9, **made).agrees
-    assert not slopes.Slope(theory=-1.0, value=-1.5, low=-1.6, high=-1.4, **made).agrees
+    made: dict[str, Any] = dict.fromkeys(("term", "mixture", "detail", "against"), "")
+    made |= {"points": 4, "least": 1.0, "most": 2.0, "keys": ()}
+    made |= {"theory": -1.0, "theory_to": -1.0}
+    assert slopes.Slope(value=-1.05, low=-1.06, high=-1.04, **made).agrees
+    assert slopes.Slope(value=-1.5, low=-2.1, high=-0.9, **made).agrees
+    assert not slopes.Slope(value=-1.5, low=-1.6, high=-1.4, **made).agrees
+    assert slopes.Slope(value=-1.5, low=-1.6, high=-1.4, **made | {"theory_to": -1.45}).agrees
+
+
+@pytest.mark.parametrize("dim", [3, 8, 64])
+def test_random_coding_rate_is_the_slope_of_its_own_law(dim: int) -> None:
+    """d log W₂/d log N for W₂² = 1 − √(1 − N^(−2/d)) by a difference quotient; it tends to −1/d for N beyond e^d."""
+
+    def log_w2(log_count: float) -> float:
+        return 0.5 * math.log(1 - math.sqrt(1 - math.exp(-2 * log_count / dim)))
+
+    slope = (log_w2(math.log(70) + 1e-4) - log_w2(math.log(70) - 1e-4)) / 2e-4
+    assert slopes.dimension_rate(dim, True, 70)[1] == pytest.approx(slope, rel=1e-6)
+    assert slopes.dimension_rate(dim, True, math.exp(4.0 * dim))[1] == pytest.approx(-1 / dim, rel=1e-3)
 
 
 def test_verdict_is_undecided_when_the_interval_straddles_the_bound(record: dict[str, Any]) -> None:
