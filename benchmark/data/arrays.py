@@ -1,6 +1,6 @@
 """Image data on disk.
 
-A data set is a folder ``<root>/<name>`` of ``<split>.npy`` (uint8 ``[N, H, W, 3]``), ``<split>_labels.npy`` where there are
+A data set is a folder ``<root>/<name>`` of ``<split>.npy`` (uint8 ``[N, H, W, 3]``), ``<split>_labels.npy`` where it has
 classes, and ``dataset.json`` (source, counts, hashes, crop).
 """
 

@@ -14,8 +14,9 @@ from torch import Tensor
 from benchmark.networks.norm import EPS
 
 PIXELS = (16, 64, 256, 1024, 4096)
-TILES = {16: (256, 4), 64: (256, 8), 256: (128, 16), 1024: (32, 16), 4096: (8, 16)}
-"""Pixels of an image -> channels and warps of a program."""
+FORWARD = {16: (256, 4), 64: (256, 8), 256: (128, 16), 1024: (32, 16), 4096: (8, 16)}
+BACKWARD = {16: (256, 4), 64: (256, 8), 256: (128, 16), 1024: (8, 4), 4096: (8, 16)}
+"""Pixels of an image -> channels and warps of a program; chosen on an H200."""
 
 
 @triton.jit
@@ -84,10 +85,10 @@ def supports(x: Tensor) -> bool:
     return x.shape[2] * x.shape[3] in PIXELS
 
 
-def _launch(x: Tensor, group_size: int) -> tuple[tuple[int, int], dict[str, int]]:
+def _launch(x: Tensor, group_size: int, tiles: dict[int, tuple[int, int]]) -> tuple[tuple[int, int], dict[str, int]]:
     """Grid and compile-time sizes for activations ``x``."""
     pixels, channels = x.shape[2] * x.shape[3], x.shape[1]
-    tile, warps = TILES[pixels]
+    tile, warps = tiles[pixels]
     while channels % tile:
         tile //= 2
     if tile < group_size or tile % group_size:
@@ -111,7 +112,7 @@ def _normalise(
     total = x if r is None else torch.empty_like(x)
     mean = torch.empty(len(x), x.shape[1] // group_size, device=x.device)
     rstd = torch.empty_like(mean)
-    grid, sizes = _launch(x, group_size)
+    grid, sizes = _launch(x, group_size, FORWARD)
     _forward[grid](
         x, x if r is None else r, total, y, scale, shift, mean, rstd,
         _film_stride(scale), y.stride(3), x.shape[1], EPS, ADD=r is not None, SILU=silu, **sizes,
@@ -149,7 +150,7 @@ class AddNorm(torch.autograd.Function):
             """Gradient of ``source``, which makes the channels from ``first`` on; ``through`` is added to it."""
             part, out = slice(first, first + source.shape[1]), torch.empty_like(source)
             through = _nhwc(through)
-            grid, sizes = _launch(source, ctx.group_size)
+            grid, sizes = _launch(source, ctx.group_size, BACKWARD)
             _backward[grid](
                 source, dy[:, part], source if through is None else through, out, scale[:, part], shift[:, part],
                 dscale[:, part], dshift[:, part], mean, rstd, _film_stride(scale), dy.stride(3), dy.shape[1],

@@ -14,7 +14,8 @@ from torch import Tensor, nn
 
 from benchmark.networks.norm import add_norm
 
-FREQUENCIES = 64
+FREQUENCIES, LOWEST = 64, 0.25
+"""Of the noise embedding: how many, and the lowest, in cycles per unit of log σ / 4."""
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,7 @@ class UNetConfig:
         patch: side of the pixel patches that the first convolution sees as channels.
         group_size: channels per group of the group normalisation.
         embedding: width of the noise embedding.
+        noise_frequency: highest frequency of the noise embedding, in cycles per unit of log σ / 4.
         sigma_data: standard deviation of the data, for the preconditioning.
     """
 
@@ -41,6 +43,7 @@ class UNetConfig:
     patch: int = 1
     group_size: int = 8
     embedding: int = 512
+    noise_frequency: float = 25.0
     sigma_data: float = 0.5
 
 
@@ -121,11 +124,11 @@ class Attention(nn.Module):
 class NoiseEmbedding(nn.Module):
     """Maps log σ / 4 ``[M]`` to the FiLM scale and shift ``[M, c]`` of every residual block."""
 
-    def __init__(self, width: int, sizes: list[int]):
+    def __init__(self, width: int, sizes: list[int], highest: float):
         super().__init__()
         self.sizes = sizes
-        frequencies = torch.logspace(0, 2, FREQUENCIES) * (math.pi / 2)
-        self.frequencies = nn.Buffer(frequencies, persistent=False)
+        cycles = torch.logspace(math.log10(LOWEST), math.log10(highest), FREQUENCIES)
+        self.frequencies = nn.Buffer(2 * math.pi * cycles, persistent=False)
         self.hidden1, self.hidden2 = nn.Linear(2 * FREQUENCIES, width), nn.Linear(width, width)
         self.film = nn.Linear(width, 2 * sum(sizes))
         nn.init.normal_(self.film.weight, std=0.02)
@@ -187,7 +190,7 @@ class UNet(nn.Module):
         self.narrow = nn.ModuleList(Conv(c, finer, 1) for finer, c in reversed(list(pairwise(config.channels))))
         self.norm_out = Norm(config.channels[0], size)
         self.conv_out = Conv(config.channels[0], padded, 3, zero=True)
-        self.embed = NoiseEmbedding(config.embedding, film)
+        self.embed = NoiseEmbedding(config.embedding, film, config.noise_frequency)
 
     def forward(self, x: Tensor, c_noise: Tensor) -> Tensor:
         film = iter(self.embed(c_noise))

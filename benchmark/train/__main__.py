@@ -1,6 +1,8 @@
 """Command line: ``python -m benchmark.train denoiser|classifier --problem NAME``."""
 
 import argparse
+import os
+import shlex
 import sys
 from collections.abc import Callable
 from dataclasses import replace
@@ -82,7 +84,9 @@ def main(argv: list[str] | None = None) -> int:
     args = parser().parse_args(argv)
     recipe = {"denoiser": DENOISERS, "classifier": CLASSIFIERS}[args.command][args.problem]
     recipe = replace(recipe, **{k: v for k in OVERRIDES if (v := getattr(args, k, None)) is not None})
-    command = "python -m benchmark.train " + " ".join(argv)
+    processes = int(os.environ.get("WORLD_SIZE", 1))
+    launcher = f"torchrun --nproc-per-node {processes}" if processes > 1 else "python"
+    command = f"{launcher} -m benchmark.train {shlex.join(argv)}"
     out = args.out or Path("checkpoints") / args.problem / f"{args.command}.safetensors"
     try:
         if args.command == "classifier":

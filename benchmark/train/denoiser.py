@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
-from torch import Tensor, nn
+from torch import Tensor
 from tqdm import tqdm
 
 from benchmark.networks.checkpoint import load_tensors, read_checkpoint, save_network
@@ -25,30 +25,68 @@ Measure = Callable[[Denoiser], dict[str, Any]]
 """Figures of a denoiser, for the log."""
 
 
+class Replayed:
+    """A function that, on CUDA, runs eagerly a few times, then is recorded as a graph and replayed."""
+
+    def __init__(self, function: Callable[[], Any], device: torch.device, eager: int = 3):
+        self.function, self.device, self.eager = function, device, eager
+        self.graph: torch.cuda.CUDAGraph | None = None
+
+    def __call__(self) -> None:
+        if self.device.type != "cuda":
+            self.function()
+        elif self.eager:
+            self.eager -= 1
+            side = torch.cuda.Stream(self.device)
+            side.wait_stream(torch.cuda.current_stream())
+            with torch.cuda.stream(side):
+                self.function()
+            torch.cuda.current_stream().wait_stream(side)
+        else:
+            if self.graph is None:
+                self.graph = torch.cuda.CUDAGraph()
+                with torch.cuda.graph(self.graph, capture_error_mode="thread_local"):
+                    self.function()
+            self.graph.replay()
+
+
 class DenoiserTraining:
     """The state of a training run, and one step of it.
 
     Step k's images, flips, noise and noise levels come from (seed, k, rank) alone, so that a resumed run goes on
-    exactly as if it had not stopped.
+    exactly as if it had not stopped. On CUDA, forward and backward pass are replayed as one graph, and so is Muon's
+    step: launched one by one, their kernels would keep the GPU waiting for Python.
     """
 
     def __init__(self, recipe: DenoiserRecipe, images: Tensor, workers: Workers, seed: int = 0):
         torch.manual_seed(seed)
-        self.recipe, self.images, self.workers, self.seed = recipe, images, workers, seed
-        dtype = torch.bfloat16 if workers.device.type == "cuda" else torch.float32
-        self.network = UNet(recipe.network).to(workers.device)
-        self.denoiser: nn.Module = Denoiser(self.network, dtype)
-        self.average = Denoiser(UNet(recipe.network).to(workers.device), dtype).eval().requires_grad_(False)
-        self.average.network.load_state_dict(self.network.state_dict())
-        if workers.count > 1:
-            self.denoiser = nn.parallel.DistributedDataParallel(self.denoiser, gradient_as_bucket_view=True)
+        self.recipe, self.images, self.workers, self.seed, self.step = recipe, images, workers, seed, 0
+        device = workers.device
+        dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
+        self.denoiser = Denoiser(UNet(recipe.network), dtype).to(device)
+        self.average = Denoiser(UNet(recipe.network), dtype).to(device).eval().requires_grad_(False)
+        self.average.load_state_dict(self.denoiser.state_dict())
+        self.parameters = list(self.network.parameters())
+        self.gradients = torch.zeros(sum(p.numel() for p in self.parameters), device=device)  # one buffer to sum over
+        parts = self.gradients.split([p.numel() for p in self.parameters])
+        for p, part in zip(self.parameters, parts, strict=True):
+            p.grad = part.as_strided(p.shape, p.stride())
         inner = [p for name, p in self.network.named_parameters() if p.dim() == 4 and not name.startswith("conv_")]
         chosen = set(inner)
-        outer = [p for p in self.network.parameters() if p not in chosen]
-        self.muon = Muon(inner, lr=recipe.lr)
-        self.adam = torch.optim.Adam(outer, lr=recipe.lr, betas=(0.9, 0.99), fused=True)
-        self.generator = torch.Generator(workers.device)
-        self.step = 0
+        outer = [p for p in self.parameters if p not in chosen]
+        rate = torch.tensor(recipe.lr, device=device) if device.type == "cuda" else recipe.lr  # read anew by the graph
+        self.muon = Muon(inner, lr=rate)
+        self.adam = torch.optim.Adam(outer, lr=rate, betas=(0.9, 0.99), fused=True)
+        self.generator = torch.Generator(device)
+        shape = (recipe.batch, *images.shape[1:])
+        self.x0, self.noise = torch.zeros(shape, device=device), torch.zeros(shape, device=device)
+        self.sigma, self.loss = torch.ones(recipe.batch, device=device), torch.zeros((), device=device)
+        self._gradients, self._muon = Replayed(self.compute_gradients, device), Replayed(self.muon.step, device)
+
+    @property
+    def network(self) -> UNet:
+        """The network in training."""
+        return self.denoiser.network
 
     @property
     def step_images(self) -> int:
@@ -60,18 +98,25 @@ class DenoiserTraining:
         """Training images seen so far, over all processes."""
         return self.step * self.step_images
 
-    def batch(self) -> tuple[Tensor, Tensor, Tensor]:
-        """Images, noise levels and noise of the present step."""
-        recipe, device = self.recipe, self.workers.device
-        self.generator.manual_seed((self.seed * 1_000_003 + self.step) * 4099 + self.workers.rank)
-        chosen = torch.randint(len(self.images), (recipe.batch,), device=device, generator=self.generator)
+    def draw_batch(self) -> None:
+        """Draw images, noise levels and noise of the present step."""
+        recipe, device, generator = self.recipe, self.workers.device, self.generator
+        generator.manual_seed((self.seed * 1_000_003 + self.step) * 4099 + self.workers.rank)
+        chosen = torch.randint(len(self.images), (recipe.batch,), device=device, generator=generator)
         x0 = as_float(self.images[chosen])
         if recipe.flips:
-            flip = torch.rand(recipe.batch, 1, 1, 1, device=device, generator=self.generator) < 0.5
+            flip = torch.rand(recipe.batch, 1, 1, 1, device=device, generator=generator) < 0.5
             x0 = torch.where(flip, x0.flip(3), x0)
-        sigma = torch.randn(recipe.batch, device=device, generator=self.generator)
-        noise = torch.randn(x0.shape, device=device, generator=self.generator)
-        return x0, (recipe.p_mean + recipe.p_std * sigma).exp(), noise
+        self.x0.copy_(x0)
+        self.sigma.normal_(recipe.p_mean, recipe.p_std, generator=generator).exp_()
+        self.noise.normal_(generator=generator)
+
+    def compute_gradients(self) -> None:
+        """Loss and gradients of the drawn batch."""
+        losses = edm_loss(self.denoiser, self.x0, self.sigma, self.noise, self.recipe.network.sigma_data)
+        loss = losses.mean()
+        torch._foreach_copy_([p.grad for p in self.parameters], torch.autograd.grad(loss, self.parameters))
+        self.loss.copy_(loss.detach())
 
     def learning_rate(self) -> float:
         """Linear warm-up, constant, then linear decay to zero."""
@@ -81,18 +126,25 @@ class DenoiserTraining:
 
     def train_step(self) -> Tensor:
         """One step; returns this process's mean loss, still on the device."""
-        x0, sigma, noise = self.batch()
-        loss = edm_loss(self.denoiser, x0, sigma, noise, self.recipe.network.sigma_data).mean()
-        loss.backward()
-        nn.utils.clip_grad_norm_(self.network.parameters(), self.recipe.clip)
+        self.draw_batch()
+        self._gradients()
+        if self.workers.count > 1:
+            dist.all_reduce(self.gradients)
+            self.gradients /= self.workers.count
+        self.gradients *= (self.recipe.clip / (self.gradients.norm() + 1e-6)).clamp(max=1)
         for optimiser in (self.muon, self.adam):
-            optimiser.param_groups[0]["lr"] = self.learning_rate()
-            optimiser.step()
-            optimiser.zero_grad(set_to_none=True)
+            for group in optimiser.param_groups:
+                if isinstance(group["lr"], Tensor):
+                    group["lr"].fill_(self.learning_rate())
+                else:
+                    group["lr"] = self.learning_rate()
+        self._muon()
+        self.adam.step()
         self.step += 1
         weight = 1 - 0.5 ** (self.step_images / (self.recipe.ema * self.seen))
-        torch._foreach_lerp_(list(self.average.network.parameters()), list(self.network.parameters()), weight)
-        return loss.detach()
+        with torch.no_grad():
+            torch._foreach_lerp_(list(self.average.network.parameters()), self.parameters, weight)
+        return self.loss.clone()
 
     def state(self) -> dict[str, Any]:
         """Everything from which the run can go on."""
@@ -130,7 +182,7 @@ class Outputs:
     """What a training run writes, and how often (in images).
 
     Attributes:
-        checkpoint: the averaged weights, at the end.
+        checkpoint: the averaged weights, at every evaluation.
         work: folder of the log (``log.jsonl``), sample grids and the state to resume from (``state.pt``).
         every: images between two evaluations, each of which also saves the state.
         command: stated in the checkpoint.
@@ -213,14 +265,15 @@ def train_denoiser(
             grid = draw_samples(training.average, shape, 100, workers.device)
             save_grid(grid, outputs.work / f"samples-{training.seen:09d}.png")
             write_state(training, state_file)
+            stated = {"problem": problem, "command": outputs.command, "images_seen": training.seen, "seed": seed}
+            stated |= record
+            stated["recipe"] = {name: value for name, value in vars(recipe).items() if name != "network"}
+            save_network(outputs.checkpoint, training.average.network, dtype=getattr(torch, recipe.store), **stated)
         if workers.count > 1:
             dist.barrier()
         started = time.perf_counter()
     bar.close()
     if lead:
-        stated = {"problem": problem, "command": outputs.command, "images_seen": training.seen, "seed": seed, **record}
-        stated["recipe"] = {name: value for name, value in vars(recipe).items() if name != "network"}
-        save_network(outputs.checkpoint, training.average.network, dtype=getattr(torch, recipe.store), **stated)
         tqdm.write(f"wrote {outputs.checkpoint}")
     return record
 

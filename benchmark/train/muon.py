@@ -14,7 +14,7 @@ COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 
 
 def orthogonalise(g: Tensor, steps: int = 5) -> Tensor:
-    """Newton–Schulz iteration of ``[..., m, n]`` = U S Vᵀ towards ``U Vᵀ`` (singular values end in about 0.7 to 1.2)."""
+    """Newton–Schulz iteration of ``[..., m, n]`` = U S Vᵀ towards ``U Vᵀ`` (singular values end near 1)."""
     a, b, c = COEFFICIENTS
     tall = g.shape[-2] > g.shape[-1]
     x = g.bfloat16() if g.is_cuda else g.float()
@@ -42,7 +42,7 @@ def as_weights(matrix: Tensor, shape: torch.Size) -> Tensor:
 class Muon(torch.optim.Optimizer):
     """Muon with Nesterov momentum, its updates scaled so that a learning rate tuned for Adam fits (Liu et al. 2025)."""
 
-    def __init__(self, params: Iterable[nn.Parameter], lr: float = 1e-3, momentum: float = 0.95):
+    def __init__(self, params: Iterable[nn.Parameter], lr: float | Tensor = 1e-3, momentum: float = 0.95):
         super().__init__(params, {"lr": lr, "momentum": momentum})
 
     @torch.no_grad()
@@ -54,11 +54,12 @@ class Muon(torch.optim.Optimizer):
                     shapes.setdefault(tuple(p.shape), []).append(p)
             for params in shapes.values():
                 for p in params:
-                    self.state[p].setdefault("momentum", torch.zeros_like(p))
+                    if "momentum" not in self.state[p]:
+                        self.state[p]["momentum"] = torch.zeros_like(p)
                 grads, momenta = [p.grad for p in params], [self.state[p]["momentum"] for p in params]
                 torch._foreach_lerp_(momenta, grads, 1 - group["momentum"])
                 nesterov = torch._foreach_lerp(grads, momenta, group["momentum"])
                 updates = orthogonalise(torch.stack([as_matrix(u) for u in nesterov]))
-                scale = -group["lr"] * 0.2 * max(updates.shape[-2:]) ** 0.5
-                updates = updates.to(params[0].dtype)
-                torch._foreach_add_(params, [as_weights(u, params[0].shape) for u in updates], alpha=scale)
+                scale = 0.2 * max(updates.shape[-2:]) ** 0.5
+                updates = updates.to(params[0].dtype) * (group["lr"] * scale)
+                torch._foreach_sub_(params, [as_weights(u, params[0].shape) for u in updates])

@@ -84,7 +84,7 @@ DENOISERS = {
         p_std=1.4,
         store="float32",
     ),
-    "cifar10": DenoiserRecipe(network=UNetConfig(), images=12_000_000),
+    "cifar10": DenoiserRecipe(network=UNetConfig(), images=5_600_000, lr=2e-3),
 }
 
 CLASSIFIERS = {
