@@ -29,8 +29,8 @@ def _quick(problem: str) -> list[Case]:
         """DPM-OT and its control, alike but for the OT map."""
         return [Case(problem, n, (10,), SEEDS, options={**arms[n], **options}) for n in ("dpmot", "random-latent")]
 
-    cases = [Case(problem, name, BUDGETS, SEEDS, options={"grid": "edm"}) for name in FAST if name != "langevin"]
-    cases += [Case(problem, "langevin", BUDGETS, SEEDS), Case(problem, "heun", (35,), SEEDS, options={"grid": "edm"})]
+    cases = [Case(problem, name, BUDGETS, SEEDS) for name in FAST]
+    cases += [Case(problem, "heun", (35,), SEEDS)]
     cases += [Case(problem, name, BUDGETS, SEEDS, options=options) for name, options in arms.items()]
     cases += [
         Case(problem, "unsolved-map", (10,), SEEDS, options={**latents, "heights": heights})

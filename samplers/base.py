@@ -146,7 +146,7 @@ class ReverseSampler(Sampler):
     The levels are float64 scalars on the CPU whatever the state's type and device, so that coefficients are exact.
     """
 
-    grid: str = "log-snr"
+    grid: str = "edm"
     end: str = "denoise"
     sigma_max: float | None = None
     sigma_min: float | None = None

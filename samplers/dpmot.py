@@ -41,7 +41,7 @@ def make_latents(problem: Problem, targets: str, count: int, sigma_m: float, see
     `targets="model"` draws x_i by Heun's method with 35 evaluations on the EDM grid, the suite's long run.
     """
     if targets == "model":
-        long_run = lookup("heun").make(grid="edm").fit(problem, 35)
+        long_run = lookup("heun").make().fit(problem, 35)
         noise = ShardNoise(seed, "targets", (count, *problem.shape), problem.dtype, problem.device)
         clean = long_run.sample(problem.denoiser, noise)
     else:
@@ -74,7 +74,7 @@ class LatentSampler(Sampler):
     paper: ClassVar[str] = "Li, Li, Wang, Cui, Lei, Gu 2023, arXiv 2307.11308"
 
     reverse: str = "ddim"
-    grid: str = "log-snr"
+    grid: str = "edm"
     end: str = "denoise"
     sigma_min: float | None = None
     sigma_m: float | None = None

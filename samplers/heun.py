@@ -28,7 +28,6 @@ class Heun(ReverseSampler):
     summary: ClassVar[str] = "second-order Runge–Kutta; s_churn > 0 adds noise"
     paper: ClassVar[str] = "Karras, Aittala, Aila, Laine 2022, arXiv 2206.00364"
 
-    grid: str = "edm"
     s_churn: float = 0.0
     s_tmin: float = 0.0
     s_tmax: float | None = None

@@ -43,6 +43,7 @@ class Langevin(ReverseSampler):
     summary: ClassVar[str] = "Langevin steps at each of a ladder of noise levels"
     paper: ClassVar[str] = "Song, Ermon 2019, arXiv 1907.05600; 2020, arXiv 2006.09011"
 
+    grid: str = "log-snr"
     n_steps_each: int = 1
     step_lr: float | None = None
 
