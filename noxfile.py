@@ -31,10 +31,24 @@ def types(session: nox.Session) -> None:
 
 @nox.session
 def benchmark(session: nox.Session) -> None:
-    """The main job: the quick suite and its report; other runs by `nox -s benchmark -- --sampler ddim`."""
+    """The main job: the quick suite, the quick study of the bound, and their page, in local-results/.
+
+    Other runs by `nox -s benchmark -- --sampler ddim`; another folder by `--out DIR`.
+    """
     session.install("-e", ".")
-    session.run("python", "-m", "benchmark.run", *(session.posargs or ["--suite", "quick"]))
-    session.run("python", "-m", "benchmark.report")
+    asked = session.posargs or ["--suite", "quick"]
+    out = asked[asked.index("--out") + 1] if "--out" in asked else "local-results"
+    session.run("python", "-m", "benchmark.run", *asked, *([] if "--out" in asked else ["--out", out]))
+    if not session.posargs or "--suite" in asked:
+        session.run("python", "-m", "benchmark.bound", "--quick", "--out", out)
+    session.run("python", "-m", "benchmark.report", "--results", out, "--out", out)
+
+
+@nox.session
+def bound(session: nox.Session) -> None:
+    """The whole study of the error bound, at most ten minutes."""
+    session.install("-e", ".")
+    session.run("python", "-m", "benchmark.bound", *session.posargs)
 
 
 @nox.session
