@@ -20,6 +20,7 @@ from pathlib import Path
 
 from benchmark.bound import figures, grid, networks, runner, slopes, tables
 from benchmark.bound.mixtures import MIXTURES, mixture
+from benchmark.store import Store, StoreError
 from samplers.base import OptionError
 
 
@@ -57,6 +58,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise OptionError(f"--jobs must be at least 1, got {arguments.jobs}")
         for name in arguments.mixture or ():
             mixture(name)
+        Store(arguments.out)  # complains where nothing can be written, before anything is measured
         cells = grid.quick_grid() if arguments.quick else grid.full_grid()
         cells = [cell for cell in cells if not arguments.mixture or cell.mixture in arguments.mixture]
         if not arguments.tables_only:
@@ -70,11 +72,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except runner.Violation as violation:
         print(f"error: {violation}", file=sys.stderr)
         return 1
-    except OptionError as error:
+    except (OptionError, StoreError) as error:
         print(f"error: {error}", file=sys.stderr)
-        return 2
-    except OSError as error:
-        print(f"error: can't use the results folder {folder}: {error.strerror or error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("interrupted: finished cells are kept; the same command goes on from here", file=sys.stderr)

@@ -183,12 +183,13 @@ def test_a_missing_term_is_noticed(
         (["--mixture", "overlaping-8"], "unknown mixture 'overlaping-8'"),
         (["--jobs", "0"], "--jobs must be at least 1"),
         (["--tables-only"], "no records"),
+        (["--out", "/dev/null/results"], "can't write to the results folder"),
     ],
 )
 def test_bad_input_gets_one_line(
     arguments: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert command.main([*arguments, "--out", str(tmp_path)]) == 2
+    assert command.main(["--out", str(tmp_path), *arguments]) == 2
     error = capsys.readouterr().err
     assert message in error and error.count("\n") == 1
 
