@@ -27,7 +27,11 @@ def frame(records: Sequence[dict[str, Any]]) -> pd.DataFrame:
         distance = details.pop("finite_targets_distance", {})
         rows.append(
             cell
-            | {"dim": exact_flow(cell["mixture"]).means.shape[1], "key": record["key"], "seconds": record["seconds"]}
+            | {
+                "dim": exact_flow(cell["mixture"]).means.shape[1],
+                "key": record["key"],
+                "cpu_seconds": record["cpu_seconds"],
+            }
             | {f"term_{name}": record["terms"][name] for name in TERMS}
             | {f"realised_{name}": record["realised"][name] for name in TERMS}
             | {"finite_targets_distance": distance.get("value", math.nan)}
@@ -146,6 +150,8 @@ def write(cells: pd.DataFrame, fitted: Sequence[Slope], folder: Path) -> None:
         "",
         f"Verdict on C5: **{found['verdict']}**. {found['evidence'][0].upper()}{found['evidence'][1:]}. Statement and "
         "proof: [BOUND.md](BOUND.md).",
+        "",
+        f"{len(cells)} cells, {cells['cpu_seconds'].sum() / 60:.1f} minutes of processor time.",
         "",
         "## Terms at the base cell (N = 100, σ_M = s, K = 8 DDIM steps, σ_e = 0.2 s, equal masses, exact score)",
         "",
