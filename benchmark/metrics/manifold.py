@@ -10,10 +10,9 @@ from torch import Tensor
 from benchmark.metrics.base import Estimate
 from benchmark.metrics.intervals import Z, share
 from benchmark.metrics.neighbours import nearest
-from benchmark.metrics.precision import true_float32
 
 NEIGHBOUR_PR, NEIGHBOUR_DC = 3, 5  # as in the papers
-BLOCK = 1 << 26  # distances held at once (256 MiB)
+BLOCK = 1 << 25  # distances held at once (256 MiB)
 
 
 @dataclass(frozen=True)
@@ -42,21 +41,20 @@ def precision_recall_density_coverage(sample: Balls, reference: Balls, note: str
     Intervals take the other side's balls as given: exact binomial ones for shares, a normal one for density. All four
     depend on both counts, which are therefore stated.
     """
-    centre = reference.features.mean(0)
-    x, y = sample.features - centre, reference.features - centre
-    y_norms, third, fifth = y.square().sum(1), reference.third.float(), reference.fifth.float()
+    x, y = sample.features.double(), reference.features.double()
+    x, y = x - y.mean(0), y - y.mean(0)  # in float64, for a ball may be tiny beside the norms
+    y_norms = y.square().sum(1)
     precise, balls = [], []
     recalled, covered = torch.zeros(2, len(y), dtype=torch.bool, device=y.device)
     step = max(1, BLOCK // len(y))
-    with true_float32():
-        for part, radius in zip(x.split(step), sample.third.float().split(step), strict=True):
-            squares = torch.addmm(y_norms, part, y.T, alpha=-2).add_(part.square().sum(1, keepdim=True)).clamp_(min=0)
-            distances = squares.sqrt_()
-            precise.append((distances <= third).any(1))
-            within = distances <= fifth
-            balls.append(within.sum(1))
-            covered |= within.any(0)
-            recalled |= (distances <= radius[:, None]).any(0)
+    for part, radius in zip(x.split(step), sample.third.split(step), strict=True):
+        squares = torch.addmm(y_norms, part, y.T, alpha=-2).add_(part.square().sum(1, keepdim=True))
+        distances = squares.clamp_(min=0).sqrt_()
+        precise.append((distances <= reference.third).any(1))
+        within = distances <= reference.fifth
+        balls.append(within.sum(1))
+        covered |= within.any(0)
+        recalled |= (distances <= radius[:, None]).any(0)
     per_sample = torch.cat(balls).double().cpu().numpy() / NEIGHBOUR_DC
     density, error = float(per_sample.mean()), float(per_sample.std(ddof=1) / np.sqrt(len(x)))
     note = f"{note}; {len(x)} samples, {len(y)} reference images"

@@ -83,3 +83,18 @@ def test_needs_features() -> None:
     problem.features = lambda x: None  # type: ignore[method-assign,return-value,assignment]
     with pytest.raises(metrics.MetricError, match="needs features"):
         metrics.compute(["fd"], problem.draw(50, 0), problem)
+
+
+def test_torch_fidelity_and_clean_fid_on_the_same_features() -> None:
+    from torch_fidelity.metric_fid import KEY_METRIC_FID, fid_features_to_statistics, fid_statistics_to_metric
+
+    x, y = (torch.randn(500, 30, generator=torch.Generator().manual_seed(s)) * (1 + s) for s in (0, 1))
+    ours = frechet_distance(Gaussian.fit(x), Gaussian.fit(y))
+    theirs = [fid_features_to_statistics(f.double()) for f in (x, y)]
+    assert ours == pytest.approx(fid_statistics_to_metric(*theirs, verbose=False)[KEY_METRIC_FID], rel=1e-9)
+    fid = pytest.importorskip("cleanfid.fid")
+    try:
+        expected = fid.frechet_distance(theirs[0]["mu"], theirs[0]["sigma"], theirs[1]["mu"], theirs[1]["sigma"])
+    except TypeError as error:
+        pytest.skip(f"clean-fid does not work with this SciPy: {error}")
+    assert ours == pytest.approx(expected, rel=1e-7)

@@ -25,14 +25,13 @@ def test_neighbours_are_sklearns(dim: int, offset: float, monkeypatch: pytest.Mo
     np.testing.assert_array_equal(index, expected_index)
 
 
-def test_neighbours_among_themselves_are_not_themselves() -> None:
+def test_a_point_finds_itself_first() -> None:
     x = torch.randn(200, 5, generator=torch.Generator().manual_seed(0))
     x[7] = x[3]
-    distances, index = nearest(x, x, 1, among_themselves=True)
-    assert (index[:, 0] != torch.arange(200)).all()
-    assert distances[3, 0] == 0 and index[3, 0] == 7
+    distances, index = nearest(x, x, 2)
+    assert (distances[:, 0] == 0).all() and set(index[3].tolist()) == {3, 7} and distances[3, 1] == 0
     expected = NearestNeighbors(n_neighbors=2, algorithm="brute").fit(x).kneighbors(x)[0][:, 1]
-    np.testing.assert_allclose(distances[:, 0], expected, atol=1e-5)
+    np.testing.assert_allclose(distances[:, 1], expected, atol=1e-5)
 
 
 @settings(deadline=None, max_examples=40)

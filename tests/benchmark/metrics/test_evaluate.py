@@ -1,0 +1,106 @@
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from benchmark.evaluate import main
+from tests.benchmark.metrics.dataset import draw_images, write_dataset
+
+EXAMPLE = ["--import", "benchmark.metrics.extractors.example", "--extractor", "torch-fidelity:example"]
+Run = Callable[..., tuple[int, dict[str, dict[str, float]]]]
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("data")
+    write_dataset(folder)
+    np.savez(folder / "new.npz", draw_images(np.random.default_rng(7), 150)[0])
+    np.savez(folder / "copies.npz", np.load(folder / "tiny" / "train.npy")[:150])
+    return folder
+
+
+@pytest.fixture
+def run(root: Path, tmp_path: Path) -> Run:
+    def call(*arguments: str) -> tuple[int, dict[str, dict[str, float]]]:
+        out = tmp_path / "out.json"
+        options = ["--problem", "tiny", "--data", str(root), "--cache", str(root / "cache"), "--out", str(out)]
+        code = main([*arguments, *EXAMPLE, "--classifier", "torch-fidelity:example", *options])
+        return code, json.loads(out.read_text())["metrics"] if out.exists() else {}
+
+    return call
+
+
+def test_all_metrics_of_a_file_of_images(run: Run, root: Path) -> None:
+    code, new = run(str(root / "new.npz"))
+    assert code == 0
+    name = "torch-fidelity:example"
+    assert {f"fd[{name}]", f"kd[{name}]", f"precision[{name}]", f"is[{name}]", "mmr@0.2", "duplicates"} <= set(new)
+    assert new["copy_share"]["value"] < 0.1 and new["duplicates"]["value"] == 0
+    assert new[f"kd[{name}]"]["low"] <= 0 <= new[f"kd[{name}]"]["high"]
+    _, copied = run(str(root / "copies.npz"))
+    assert copied["copy_share"]["value"] == 1 == copied[f"copy_share[{name}]"]["value"]
+    assert copied["ct"]["value"] < -3 < new["ct"]["value"] and copied["authenticity"]["value"] == 0
+
+
+def test_values_do_not_depend_on_the_batch(run: Run, root: Path) -> None:
+    (_, some), (_, other) = (run(str(root / "new.npz"), "--batch", size) for size in ("7", "150"))
+    for name, value in some.items():
+        assert other[name]["value"] == pytest.approx(value["value"], rel=1e-5, abs=1e-9), name
+
+
+def test_two_processes_give_the_numbers_of_one(run: Run, root: Path, tmp_path: Path) -> None:
+    _, one = run(str(root / "new.npz"), "--metrics", "fd", "kd", "pr", "mmr", "novelty")
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "-m", "benchmark.evaluate"]
+    options = [
+        "--problem",
+        "tiny",
+        "--data",
+        str(root),
+        "--cache",
+        str(root / "cache"),
+        "--out",
+        str(tmp_path / "2.json"),
+    ]
+    metrics = ["--metrics", "fd", "kd", "pr", "mmr", "novelty", "--device", "cpu"]
+    call = [*command, str(root / "new.npz"), *EXAMPLE, "--classifier", "torch-fidelity:example", *metrics, *options]
+    done = subprocess.run(call, env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
+    two = json.loads(out.read_text())["metrics"]
+    assert two.keys() == one.keys()
+    for name, value in one.items():
+        assert two[name]["value"] == pytest.approx(value["value"], rel=1e-6, abs=1e-10), name
+
+
+def test_paired_difference(run: Run, root: Path) -> None:
+    images = np.load(root / "new.npz")["arr_0"]
+    np.savez(root / "darker.npz", (images * 0.8).astype(np.uint8))
+    _, values = run(str(root / "darker.npz"), "--against", str(root / "new.npz"), "--metrics", "fd")
+    assert values["fd_difference[torch-fidelity:example]"]["low"] > 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["none.npz"], "no such file or folder"),
+        (["new.npz", "--metrics", "fdd"], "unknown metric 'fdd': choose from fd,"),
+        (["new.npz", "--metrics", "fd", "--limit", "40"], "metric 'fd' needs at least 49 images"),
+        (["new.npz", "--metrics", "kd-subsets"], "needs at least 1000 images"),
+        (["large.npz"], "images are 20×20, those of tiny are 12×12"),
+        (["new.npz", "--split", "valid"], "test, train"),
+        (["new.npz", "--statistics", "new.npz"], "published statistics are of the Inception of FID"),
+        (["new.npz", "--device", "gpu"], "unknown device 'gpu'"),
+    ],
+)
+def test_mistakes_get_one_line_and_code_2(
+    run: Run, root: Path, arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    np.savez(root / "large.npz", draw_images(np.random.default_rng(0), 60, 20)[0])
+    code, values = run(*[str(root / a) if a.endswith(".npz") else a for a in arguments])
+    error = capsys.readouterr().err.strip().splitlines()[-1]
+    assert code == 2 and not values
+    assert error.startswith("evaluate: ") and message in error
