@@ -56,16 +56,8 @@ def test_values_do_not_depend_on_the_batch(run: Run, root: Path) -> None:
 def test_two_processes_give_the_numbers_of_one(run: Run, root: Path, tmp_path: Path) -> None:
     _, one = run(str(root / "new.npz"), "--metrics", "fd", "kd", "pr", "mmr", "novelty")
     command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "-m", "benchmark.evaluate"]
-    options = [
-        "--problem",
-        "tiny",
-        "--data",
-        str(root),
-        "--cache",
-        str(root / "cache"),
-        "--out",
-        str(tmp_path / "2.json"),
-    ]
+    out = tmp_path / "2.json"
+    options = ["--problem", "tiny", "--data", str(root), "--cache", str(root / "cache"), "--out", str(out)]
     metrics = ["--metrics", "fd", "kd", "pr", "mmr", "novelty", "--device", "cpu"]
     call = [*command, str(root / "new.npz"), *EXAMPLE, "--classifier", "torch-fidelity:example", *metrics, *options]
     done = subprocess.run(call, env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True)
