@@ -5,6 +5,7 @@ A file holds the tensors of one network, and metadata (all strings): ``format``,
 ``images_seen``, and whatever else the trainer wants to state. Nothing in it is code, nothing is unpickled.
 """
 
+import contextlib
 import hashlib
 import json
 import os
@@ -81,7 +82,8 @@ def save_network(
     except (OSError, SafetensorError) as error:
         raise CheckpointError(f"{path}: cannot be written ({error})") from None
     finally:
-        scratch.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            scratch.unlink()
 
 
 def read_checkpoint(path: str | os.PathLike[str]) -> tuple[dict[str, Tensor], dict[str, str]]:

@@ -1,0 +1,115 @@
+"""Training a denoiser: it learns, it resumes bit for bit, its errors are one line."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from benchmark.networks.checkpoint import read_checkpoint
+from benchmark.networks.unet import UNetConfig
+from benchmark.train.__main__ import main
+from benchmark.train.denoiser import DenoiserTraining, Outputs, train_denoiser
+from benchmark.train.evaluate import denoising_loss, draw_samples
+from benchmark.train.images import load_split
+from benchmark.train.recipes import DENOISERS
+from benchmark.train.workers import Workers
+
+ALONE = Workers(0, 1, torch.device("cpu"))
+TINY = UNetConfig(1, (8, 16), (1, 1), (), False, patch=2, embedding=16)
+RECIPE = replace(DENOISERS["digits"], network=TINY, images=1024, batch=64, warmup=4)
+
+
+def run(folder: Path, every: int = 512, **options):
+    outputs = Outputs(folder / "d.safetensors", folder, every, "python -m benchmark.train")
+    record = train_denoiser("digits", RECIPE, outputs, ALONE, **options)
+    return record, read_checkpoint(outputs.checkpoint)[0]
+
+
+def test_training_lowers_the_loss_and_writes_log_grid_and_checkpoint(tmp_path):
+    record, _ = run(tmp_path)
+    log = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    assert [entry["images"] for entry in log] == [512, 1024] and log[-1] == record
+    fresh = DenoiserTraining(RECIPE, load_split("digits", "train", ALONE.device).images, ALONE)
+    untrained = denoising_loss(fresh.average, load_split("digits", "test", ALONE.device).images, -0.6, 1.4)
+    assert record["test_loss"] < log[0]["test_loss"] < untrained and record["test_loss"] < 0.92 * untrained
+    assert sorted(p.suffix for p in tmp_path.iterdir()) == [".jsonl", ".png", ".png", ".pt", ".safetensors"]
+
+
+def test_a_resumed_run_ends_with_the_same_bits(tmp_path):
+    _, whole = run(tmp_path / "whole")
+    images = load_split("digits", "train", ALONE.device).images
+    first = DenoiserTraining(RECIPE, images, ALONE)
+    for _ in range(8):
+        first.train_step()
+    (tmp_path / "parts").mkdir()
+    torch.save(first.state(), tmp_path / "parts" / "state.pt")
+    _, resumed = run(tmp_path / "parts", resume=True)
+    assert whole.keys() == resumed.keys()
+    assert all(torch.equal(whole[name], resumed[name]) for name in whole)
+
+
+def test_a_state_that_does_not_fit_is_refused_in_one_line(tmp_path):
+    with pytest.raises(ValueError, match="nothing to resume from"):
+        run(tmp_path, resume=True)
+    (tmp_path / "state.pt").write_bytes(b"not a state")
+    with pytest.raises(ValueError, match="cannot resume"):
+        run(tmp_path, resume=True)
+    images = load_split("digits", "train", ALONE.device).images
+    torch.save(DenoiserTraining(RECIPE, images, ALONE, seed=1).state(), tmp_path / "state.pt")
+    with pytest.raises(ValueError, match="seed 1"):
+        run(tmp_path, resume=True)
+
+
+def test_learning_rate_warms_up_holds_and_falls_to_zero():
+    training = DenoiserTraining(RECIPE, load_split("digits", "train", ALONE.device).images, ALONE)
+    rates = []
+    for training.step in range(17):
+        rates.append(training.learning_rate() / RECIPE.lr)
+    assert rates[:4] == [0.25, 0.5, 0.75, 1.0]
+    assert set(rates[3:10]) == {1.0} and rates[-1] == 0.0 and rates[9:] == sorted(rates[9:], reverse=True)
+
+
+def test_average_follows_the_weights_with_the_stated_half_life():
+    training = DenoiserTraining(replace(RECIPE, ema=1.0), load_split("digits", "train", ALONE.device).images, ALONE)
+    start = training.network.conv_in.weight.detach().clone()
+    training.train_step()  # half-life = all images seen so far = one step: the average is half way
+    new = training.network.conv_in.weight.detach()
+    torch.testing.assert_close(training.average.network.conv_in.weight, (start + new) / 2)
+    assert not training.average.network.conv_in.weight.requires_grad
+
+
+def test_loss_of_the_exact_gaussian_denoiser_is_one():
+    """EDM's weight makes the best loss on N(0, σ_data²) data 1 at every noise level."""
+    x0 = 0.5 * torch.randn(4000, 1, 4, 4, generator=torch.Generator().manual_seed(0))
+
+    def exact(x, sigma):
+        return x * (0.25 / (0.25 + sigma**2))[:, None, None, None]
+
+    assert denoising_loss(exact, x0, -1.2, 1.2) == pytest.approx(1.0, abs=0.02)
+
+
+def test_samples_do_not_depend_on_the_number_of_processes():
+    def exact(x, sigma):
+        return x * (0.25 / (0.25 + sigma**2))
+
+    alone = draw_samples(exact, (1, 2, 2), 10, ALONE.device, steps=4, batch=3)
+    shared = [draw_samples(exact, (1, 2, 2), 10, ALONE.device, steps=4, batch=3, first=k, every=2) for k in (0, 1)]
+    assert torch.equal(alone[:3], shared[0][:3]) and torch.equal(alone[3:6], shared[1][:3])
+    assert torch.equal(alone[9:], shared[1][3:]) and alone.shape == (10, 1, 2, 2)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ("denoiser --problem cifar10 --data /nowhere", "no data in"),
+        ("denoiser --problem digits --init /nowhere.safetensors", "no such file"),
+        ("classifier --problem cifar10 --data /nowhere", "no data in"),
+    ],
+)
+def test_command_line_errors_are_one_line_and_exit_2(arguments, said, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert main([*arguments.split(), "--device", "cpu"]) == 2
+    error = capsys.readouterr().err.strip().splitlines()[-1]
+    assert error.startswith("error: ") and said in error
