@@ -12,6 +12,9 @@ _PROBLEMS = {
     "mixture2d": "benchmark.problems.mixture:Mixture2D",
     "mixture": "benchmark.problems.mixture:Mixture",
     "digits": "benchmark.problems.digits:Digits",
+    "cifar10": "benchmark.problems.images:Cifar10",
+    "celeba64": "benchmark.problems.images:Celeba64",
+    "lsun_bedroom64": "benchmark.problems.images:LsunBedroom64",
 }
 
 

@@ -31,7 +31,7 @@ class Problem(ABC):
     sigma_max: float = 80.0
     dtype: torch.dtype = torch.float32
     device: torch.device = torch.device("cpu")
-    shard: ClassVar[int] = 500
+    shard: int = 500
     feature_name: ClassVar[str] = ""
 
     def to(self, device: torch.device | str) -> Self:
