@@ -60,16 +60,16 @@ def _column(ax: Axes, results: Results, problem: str, name: str, budget: int, ar
         if not value.count:
             continue
         if math.isfinite(value.low):
-            ax.plot(
-                [value.low, value.high], [row, row], color=look[arm].colour, lw=2.2, alpha=0.35, solid_capstyle="butt"
-            )
-        ax.plot(value.mean, row, look[arm].marker, color=look[arm].colour, ms=5.2, mec="white", mew=0.5)
+            ends = [max(value.low, 0.0) if metric(name).rate else value.low, value.high]
+            ax.plot(ends, [row, row], color=look[arm].colour, lw=2.2, alpha=0.35, solid_capstyle="butt")
+        ax.plot(value.mean, row, look[arm].marker, color=look[arm].colour, ms=look[arm].size, mec="white", mew=0.5)
     if metric(name).rate:
         percent_axis(ax, "x", 1e-2)
         ax.set_xlim(-0.003, 1.4)
         ax.set_xticks([0, 0.01, 0.1, 1.0])
-    elif all(v.mean > 0 and not v.low <= 0 for v in values.values() if v.count):
-        ax.set_xscale("log")
+    elif all(v.mean > 0 for v in values.values() if v.count):
+        means = [v.mean for v in values.values() if v.count]
+        ax.set(xscale="log", xlim=(0.6 * min(means), 1.7 * max(means)))
         log_ticks(ax, "x")
     ax.set(ylim=(len(arms) - 0.4, -0.6), yticks=[])
     heading = {COPIES: "copies of training data", MIXTURE: "mode mixture"}.get(

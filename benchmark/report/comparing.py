@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from benchmark.report.reading import Results
-from benchmark.report.statistics import equivalence, holm, mean_interval, paired, pooled_spread, two_sided
+from benchmark.report.statistics import equivalence, holm, mean_interval, no_gain, paired, pooled_spread, two_sided
 from benchmark.report.vocabulary import metric, title
 
 LEVEL = 0.05
@@ -28,14 +28,15 @@ RULES = (
     f"{RELATIVE_MARGIN:.0%} of the reference value (the convention of bioequivalence; one sampler at one budget "
     f"differs by more between papers); {SPREAD_MARGIN:g} standard deviations of the reference between seeds (what a "
     f"change of seed does to it); and, for rates, {100 * RATE_MARGIN:g} percentage point (what 1,000 samples resolve).",
-    "Equivalence is tested as such, by two one-sided tests (TOST). It is concluded only where it holds for every "
-    "metric and problem of the claim, an intersection of tests that needs no adjustment.",
+    "Equivalence is tested as such, by two one-sided tests (TOST); “no better” is the one of them that excludes a gain "
+    "as large as the margin. C4 is refuted only where one of these holds in every metric and problem, an intersection "
+    "of tests that needs no adjustment.",
     f"“Much less” mode mixture means less than {MUCH_LESS:.0%} of the other sampler's rate.",
     "C1 to C3 carry the remark “by copying” where DPM-OT's share of copies of training examples exceeds that of "
     f"held-out examples by more than {100 * COPY_MARGIN:g} points (lower 95% limit): copies have the quality of data "
     "whatever a sampler does.",
 )
-"""The rules of the verdict, written before any result was seen."""
+"""The rules of the verdict: the same for every problem and result."""
 
 
 @dataclass(frozen=True)
@@ -47,9 +48,10 @@ class Comparison:
         first, second: means over the seeds that both have.
         contrast: first − scale · second, seed by seed; low, high: 95% interval of its mean.
         spread: standard deviation of the second between seeds.
-        test: `difference` (contrast against `margin`, two-sided) or `equivalence` (contrast within ± `margin`).
-        p: of that test, adjusted by Holm's method where the comparison decides by a difference.
-        outcome: `better`, `worse`, `same` or `open`, of the first against the second.
+        test: `difference` (contrast against `margin`, two-sided), `equivalence` (contrast within ± `margin`) or
+            `no gain` (contrast above −`margin`).
+        p: of that test, adjusted by Holm's method where it is of a difference.
+        outcome: `better`, `worse`, `same`, `no better` or `open`, of the first against the second.
         deciding: whether a verdict rests on it; else it stands beside, unadjusted.
     """
 
@@ -143,13 +145,16 @@ def decide(comparisons: Sequence[Comparison], margins: Sequence[float] | None = 
 
 
 def same_or_not(comparisons: Sequence[Comparison], deciding: bool = True) -> list[Comparison]:
-    """`same` where TOST shows it within the margin; else `better` or `worse` by an adjusted test; else `open`."""
+    """`same` where TOST shows it; else `better` or `worse` by an adjusted test; else `no better`; else `open`."""
     done = []
     for c in decide(comparisons):
-        within = margin(c)
-        p = equivalence(np.array(c.contrast), within)
-        if p < LEVEL or c.outcome == "open":
-            c = replace(c, test="equivalence", p=p, margin=within, outcome="same" if p < LEVEL else "open")
+        contrast, within = np.array(c.contrast), margin(c)
+        same, no_better = equivalence(contrast, within), no_gain(contrast, within)
+        if same < LEVEL:
+            c = replace(c, test="equivalence", p=same, margin=within, outcome="same")
+        elif c.outcome == "open":
+            outcome = "no better" if no_better < LEVEL else "open"
+            c = replace(c, test="no gain", p=no_better, margin=within, outcome=outcome)
         done.append(replace(c, deciding=deciding))
     return done
 

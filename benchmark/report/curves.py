@@ -1,8 +1,9 @@
 """Figures of measured values: against NFE, λ, σ_M and samples of the OT solve."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
+import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
@@ -10,9 +11,12 @@ from matplotlib.figure import Figure
 
 from benchmark.report.claims import COPY, OURS, REAL, few_budget
 from benchmark.report.reading import Results
-from benchmark.report.statistics import mean_interval
-from benchmark.report.style import COLUMN, WIDE, label_ends, log_ticks, panels, percent_axis, plain_ticks
-from benchmark.report.vocabulary import COPIES, FLOOR, MIXTURE, MUTED, Look, family, looks, metric, mixture_level, title
+from benchmark.report.statistics import Interval, mean_interval
+from benchmark.report.style import WIDE, label_ends, log_ticks, panels, percent_axis, plain_ticks
+from benchmark.report.vocabulary import COPIES, MIXTURE, MUTED, Look, family, looks, metric, mixture_level, title
+
+OUTLIER = 60.0
+"""Values above so many times the median leave the frame, which would otherwise show little else."""
 
 FIGURE = tuple[Figure, str]
 """A figure and its caption."""
@@ -46,7 +50,7 @@ def mode_mixture(results: Results, problem: str) -> FIGURE | None:
     shown = [a for a in results.arms(problem) if not results.at(problem, a, budget).empty]
     for label in shown:
         values = [mean_interval(results.by_seed(problem, label, budget, name)) for _, name in levels]
-        _line(ax, [level for level, _ in levels], values, _looks(results)[label])
+        _line(ax, [level for level, _ in levels], values, _looks(results)[label], intervals=False)
         ends.append((values[-1].mean, title(label), _looks(results)[label].colour))
     ax.set_xscale("log")
     plain_ticks(ax, [0.1, 0.16, 0.2, 0.3, 0.4])
@@ -55,28 +59,28 @@ def mode_mixture(results: Results, problem: str) -> FIGURE | None:
     label_ends(ax, ends, 6.5)
     caption = (
         f"Mode mixture on {problem}: share of samples for which two classes both have probability λ or more. Mean and "
-        "95% interval over seeds. Left: λ = 0.2. Linear below 0.1%, logarithmic above."
+        "95% interval (left) over seeds. Left: λ = 0.2. Linear below 0.1%, logarithmic above."
     )
     return fig, caption
 
 
 def frontier(results: Results) -> FIGURE | None:
-    """Quality against copies, along the noise level σ_M of the targets."""
+    """Quality and copies, along the noise level σ_M of the targets."""
     shown = [p for p in results.problems if results.frontier(p)["sigma_m"].nunique() > 1 and results.quality(p)]
     if not shown:
         return None
-    width = 3.1 * len(shown) + 1.3
-    fig, axes = panels(len(shown), width, 3.3, margins=(0.55 / width, 1.35 / width, 0.13, 0.1), gap=0.28)
-    for ax, problem in zip(axes[0], shown, strict=True):
-        _frontier_panel(ax, results, problem)
-    named = {text: handle for ax in axes[0] for handle, text in zip(*ax.get_legend_handles_labels(), strict=True)}
-    fig.legend(named.values(), named.keys(), loc="center right", handlelength=2.2, borderaxespad=0.3)
-    caption = (
-        "Quality against novelty as the noise level σ_M of the targets grows (numbers beside the points), with "
-        "intervals over seeds. To the left samples are new, to the right copies of training examples. Dashed: held-out "
-        "examples."
+    fig, axes = panels(len(shown), 3.6 * len(shown), 4.2, rows=2, margins=(0.085, 0.13, 0.1, 0.07), gap=0.66)
+    fig.subplots_adjust(hspace=0.12)
+    for column, problem in zip(axes.T, shown, strict=True):
+        for ax, name in zip(column, (str(results.quality(problem)), COPIES), strict=True):
+            _over_sigma_m(ax, results, problem, name)
+        budget = int(results.frontier(problem)["nfe"].iloc[0])
+        column[0].set(title=f"{problem}, {budget} NFE", xlabel="", xticklabels=[])
+    return fig, (
+        "Quality (top) against novelty (bottom) over the noise level σ_M of the targets: mean and 95% interval over "
+        "seeds. At small σ_M samples are the targets; from σ_M on, the network generates. Blue: the best plain sampler "
+        "at the same budget. Grey: held-out examples."
     )
-    return fig, caption
 
 
 def ot_convergence(results: Results) -> FIGURE | None:
@@ -85,26 +89,27 @@ def ot_convergence(results: Results) -> FIGURE | None:
     if not solves:
         return None
     names = sorted({problem for problem, _, _ in solves})
-    fig, axes = panels(len(names), max(COLUMN, 3.6 * len(names)), 2.9, margins=(0.085, 0.02, 0.15, 0.11), gap=0.25)
+    fig, axes = panels(len(names), 3.6 * len(names), 2.9, margins=(0.085, 0.12, 0.15, 0.11), gap=0.6)
     for ax, name in zip(axes[0], names, strict=True):
         here = [(sigma, history) for problem, sigma, history in solves if problem == name]
         colours = sns.color_palette("flare", len(here)).as_hex()
         for colour, (sigma, history) in zip(colours, here, strict=True):
             rows = pd.DataFrame(history).dropna(subset=["samples"])
-            for column, line, mark in (("tv", "-", "o"), ("tv_bound", (0, (2.5, 1.5)), None)):
+            for column, line, mark in (("tv", "-", "o"), ("tv_bound", (0, (2.5, 1.5)), "_")):
                 if column in rows:
-                    sns.lineplot(
-                        x=rows["samples"], y=rows[column], ax=ax, color=colour, linestyle=line, marker=mark,
-                        errorbar=None, markersize=3.5,
-                        label=f"σ_M = {sigma:.3g}".replace("σ_M", r"$\sigma_M$") if column == "tv" else None,
-                    )  # fmt: skip
-        ax.plot([], [], color=MUTED, linestyle=(0, (2.5, 1.5)), label="certified bound")
+                    label = rf"$\sigma_M$ = {sigma:.2g}" if column == "tv" else None
+                    ax.plot(
+                        rows["samples"], rows[column], mark, color=colour, linestyle=line, ms=4, lw=1.2, label=label
+                    )
+        ax.plot([], [], "_", color=MUTED, linestyle=(0, (2.5, 1.5)), label="certified\nbound")
         ax.set(xscale="log", yscale="log", xlabel="source samples drawn", title=name, ylabel="")
+        ax.margins(0.12)
         log_ticks(ax)
-        ax.legend(handlelength=1.8, labelspacing=0.3)
+        ax.legend(handlelength=1.6, labelspacing=0.35, loc="center left", bbox_to_anchor=(1.0, 0.5), fontsize=6.5)
     axes[0, 0].set_ylabel("total variation of cell masses")
     return fig, (
-        "Convergence of the semi-discrete OT solve: total variation between the cells' masses and 1/N, on fresh samples."
+        "Convergence of the semi-discrete OT solve: total variation between the cells' masses and 1/N, on fresh "
+        "samples."
     )
 
 
@@ -130,7 +135,7 @@ def _against_nfe(ax: Axes, results: Results, problem: str, name: str) -> None:
         if value.count:
             look = _looks(results)[label]
             ax.axhline(value.mean, color=look.colour, lw=1, dashes=(5, 2), zorder=1)
-            if value.count > 1:
+            if value.count > 1 and label == REAL:
                 ax.axhspan(value.low, value.high, color=look.colour, alpha=0.13, lw=0, zorder=0)
             ends.append((value.mean, title(label), look.colour))
     ax.set_xscale("log")
@@ -139,49 +144,53 @@ def _against_nfe(ax: Axes, results: Results, problem: str, name: str) -> None:
         percent_axis(ax)
     elif all(y > 0 for y, _, _ in ends):
         ax.set_yscale("log")
+        means = np.array([y for line in ax.lines for y in np.asarray(line.get_ydata(), dtype=float)])
+        ax.set_ylim(0.6 * means.min(), min(1.7 * means.max(), OUTLIER * np.median(means)))
         log_ticks(ax)
     ax.set(xlabel="network evaluations (NFE)", title=f"{metric(name).label}, {problem}", ylabel="")
     label_ends(ax, ends, 6.5)
 
 
-def _line(ax: Axes, x: list[float], values: list, look: Look) -> None:
+def _line(ax: Axes, x: Sequence[float], values: Sequence[Interval], look: Look, intervals: bool = True) -> None:
     """Means as a line, intervals as bars."""
     mean = [v.mean for v in values]
     sns.lineplot(
         x=x, y=mean, ax=ax, color=look.colour, marker=look.marker, linestyle=look.line, errorbar=None,
-        markeredgecolor="white", markeredgewidth=0.5,
+        markersize=look.size, markeredgecolor="white", markeredgewidth=0.5, legend=False,
     )  # fmt: skip
     low = [v.mean - v.low if math.isfinite(v.low) else 0 for v in values]
     high = [v.high - v.mean if math.isfinite(v.high) else 0 for v in values]
-    ax.errorbar(x, mean, yerr=[low, high], fmt="none", ecolor=look.colour, elinewidth=0.8, alpha=0.7)
+    if intervals:
+        ax.errorbar(x, mean, yerr=[low, high], fmt="none", ecolor=look.colour, elinewidth=0.9, alpha=0.5)
 
 
-def _frontier_panel(ax: Axes, results: Results, problem: str) -> None:
-    quality = str(results.quality(problem))
-    points = results.frontier(problem)
-    budget = int(points["nfe"].iloc[0])
+def _over_sigma_m(ax: Axes, results: Results, problem: str, name: str) -> None:
+    """A metric of DPM-OT and its random latents over σ_M, with the best plain sampler and held-out examples."""
+    points, quality = results.frontier(problem), str(results.quality(problem))
+    budget, ends, look = int(points["nfe"].iloc[0]), [], _looks(results)
     for sampler, rows in points.groupby("sampler", sort=True):
-        look = _looks(results)[str(sampler)]
-        x = [mean_interval(results.by_seed(problem, r.label, budget, COPIES)) for r in rows.itertuples()]
-        y = [mean_interval(results.by_seed(problem, r.label, budget, quality)) for r in rows.itertuples()]
-        _line(ax, [v.mean for v in x], y, look)
-        ax.plot([], [], color=look.colour, marker=look.marker, linestyle=look.line, label=title(str(sampler)))
-        if sampler == OURS:
-            for row, u, v in zip(rows.itertuples(), x, y, strict=True):
-                ax.annotate(f"{row.sigma_m:.2g}", (u.mean, v.mean), (4, 5), textcoords="offset points", fontsize=6.5)
-    for label in results.arms(problem):
-        if family(label) == "plain" and budget in results.budgets(problem, label):
-            place = [mean_interval(results.by_seed(problem, label, budget, name)).mean for name in (COPIES, quality)]
-            look = _looks(results)[label]
-            ax.plot(*place, look.marker, color=look.colour, ms=4.5, mec="white", mew=0.5, label=title(label))
-    for name, line in ((COPIES, ax.axvline), (quality, ax.axhline)):
-        value = mean_interval(results.by_seed(problem, REAL, 0, name)).mean
+        values = [mean_interval(results.by_seed(problem, str(a), budget, name)) for a in rows["label"]]
+        _line(ax, rows["sigma_m"].tolist(), values, look[str(sampler)])
+        ends.append((values[-1].mean, title(str(sampler)), look[str(sampler)].colour))
+    plain = [a for a in results.arms(problem) if family(a) == "plain" and budget in results.budgets(problem, a)]
+    best = sorted(plain, key=lambda a: results.by_seed(problem, a, budget, quality).mean())[:1]
+    for label in [REAL, *best]:
+        value = mean_interval(results.by_seed(problem, label, budget, name)).mean
         if math.isfinite(value):
-            line(value, color=FLOOR, lw=0.9, dashes=(5, 2), zorder=0)
-    ax.set_yscale("log")
-    percent_axis(ax, "x", 1e-2)
-    log_ticks(ax)
-    ax.set(xlabel="copies of training examples", ylabel=metric(quality).label, title=f"{problem}, {budget} NFE")
+            ax.axhline(value, color=look[label].colour, lw=1, dashes=(5, 2) if label == REAL else (1.5, 1.5), zorder=1)
+            ends.append((value, title(label), look[label].colour))
+    ax.set_xscale("log")
+    plain_ticks(ax, _thinned(sorted(float(f"{s:.2g}") for s in points["sigma_m"].unique())))
+    if metric(name).rate:
+        percent_axis(ax)
+    elif all(y > 0 for y, _, _ in ends):
+        ax.set_yscale("log")
+        means = [y for line in ax.lines for y in np.asarray(line.get_ydata(), dtype=float)]
+        ax.set_ylim(0.6 * min(means), 1.6 * max(means))
+        log_ticks(ax)
+    ax.set(xlabel=r"noise level $\sigma_M$ of the targets", ylabel=metric(name).label)
+    ax.yaxis.set_label_coords(-0.24, 0.5)
+    label_ends(ax, ends, 6.5)
 
 
 def _lines(results: Results, problem: str) -> list[str]:
@@ -194,9 +203,9 @@ def _looks(results: Results) -> dict[str, Look]:
     return looks(tuple(sorted(results.runs.loc[results.runs["base"], "label"].unique())))
 
 
-def _thinned(ticks: list[int]) -> list[int]:
+def _thinned(ticks: Sequence[float]) -> list[float]:
     """Ticks of a logarithmic axis that lie far enough apart to be read."""
-    kept: list[int] = []
+    kept: list[float] = []
     for tick in ticks:
         if not kept or tick >= 1.3 * kept[-1]:
             kept.append(tick)

@@ -7,6 +7,8 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 from matplotlib.colors import Colormap
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
 from benchmark.report.claims import COPY, OURS, RANDOM, REAL, UNSOLVED, few_budget
@@ -17,7 +19,8 @@ from benchmark.report.vocabulary import INK, MUTED, OT, family, looks, title
 
 Arrays = dict[str, NDArray]
 SHOWN = ("ddim", "dpm-solver++-2m", "unipc", "heun", "ddpm", OURS, "dpmot-released", RANDOM, UNSOLVED, COPY, REAL)
-PATHS = 28  # trajectories drawn
+STEPS = ("#a9cdec", "#2f6fb3", "#0c2350")  # colours of the network's steps, from noise to sample
+PATHS = 32  # trajectories drawn
 
 
 def samples(results: Results, problem: str) -> FIGURE | None:
@@ -43,9 +46,11 @@ def stored(results: Results, problem: str) -> dict[str, Arrays]:
 
 def scatter(results: Results, problem: str, found: dict[str, Arrays]) -> FIGURE:
     """Points of each arm over the reference."""
-    columns = min(5, len(found))
-    rows = -(-len(found) // columns)
-    fig, axes = panels(columns, WIDE, 1.52 * rows, rows, margins=(0.01, 0.01, 0.01, 0.19 / rows), gap=0.0)
+    rows = -(-len(found) // 6)
+    columns = -(-len(found) // rows)
+    fig, axes = panels(
+        columns, WIDE, (7.1 / columns + 0.17) * rows, rows, margins=(0.01, 0.01, 0.01, 0.13 / rows), gap=0.0
+    )
     fig.subplots_adjust(wspace=0.05, hspace=0.16)
     reference = next((a["reference"] for a in found.values() if "reference" in a), None)
     look = looks(tuple(sorted(found)))
@@ -57,7 +62,7 @@ def scatter(results: Results, problem: str, found: dict[str, Arrays]) -> FIGURE:
             ax.scatter(*reference.astype(float).T, s=5, color="#dfe2e6", lw=0, rasterized=True)
         ax.scatter(*arrays["samples"].astype(float).T, s=1.6, color=look[label].colour, lw=0, rasterized=True)
         _bare(ax, reach)
-        ax.set_title(title(label), fontsize=7.5, color=look[label].colour, pad=3)
+        ax.set_title(title(label), fontsize=7, color=look[label].colour, pad=3)
     for ax in axes.flat[len(found) :]:
         ax.axis("off")
     return fig, (
@@ -68,15 +73,17 @@ def scatter(results: Results, problem: str, found: dict[str, Arrays]) -> FIGURE:
 
 def images(results: Results, problem: str, found: dict[str, Arrays]) -> FIGURE:
     """A grid of images for each arm."""
-    columns = min(6, len(found))
-    rows = -(-len(found) // columns)
-    fig, axes = panels(columns, WIDE, 1.32 * rows, rows, margins=(0.01, 0.01, 0.01, 0.17 / rows), gap=0.0)
+    rows = -(-len(found) // 6)
+    columns = -(-len(found) // rows)
+    fig, axes = panels(
+        columns, WIDE, (7.1 / columns + 0.17) * rows, rows, margins=(0.01, 0.01, 0.01, 0.13 / rows), gap=0.0
+    )
     fig.subplots_adjust(wspace=0.06, hspace=0.17)
     look = looks(tuple(sorted(found)))
     for ax, (label, arrays) in zip(axes.flat, found.items(), strict=False):
         ax.imshow(_tiled(arrays["samples"], 6), cmap="gray", vmin=0, vmax=255, interpolation="nearest")
         ax.axis("off")
-        ax.set_title(title(label), fontsize=7.5, color=look[label].colour, pad=3)
+        ax.set_title(title(label), fontsize=7, color=look[label].colour, pad=3)
     for ax in axes.flat[len(found) :]:
         ax.axis("off")
     return fig, f"Samples on {problem} at {few_budget(results, problem)} evaluations (one seed, same noise)."
@@ -93,8 +100,8 @@ def trajectories(results: Results, problem: str) -> FIGURE | None:
         return None
     reference = ours[1].get("reference", ours[1]["samples"]).astype(float)
     scale = float(reference.std())
-    fig, axes = panels(2, WIDE, 3.75, margins=(0.01, 0.01, 0.02, 0.1), gap=0.03)
-    reach = 1.12 * max(np.abs(reference).max(), 2.2 * scale)
+    fig, axes = panels(2, WIDE, 3.95, margins=(0.01, 0.01, 0.075, 0.075), gap=0.03)
+    reach = 1.04 * max(np.abs(reference).max(), 2.1 * scale)
     for ax, (label, arrays) in zip(axes[0], (plain, ours), strict=True):
         ax.scatter(*reference.T, s=7, color="#e3e6ea", lw=0, rasterized=True, zorder=0)
         start, path = _scaled(arrays, scale)
@@ -107,6 +114,7 @@ def trajectories(results: Results, problem: str) -> FIGURE | None:
         calls = len(arrays["trajectory_sigma"]) - 1
         told = f"one jump, {calls} evaluations below σ_M" if label == OURS else f"{calls} evaluations from noise"
         ax.set_title(f"{title(label)}: {told}".replace("σ_M", r"$\sigma_M$"), fontsize=8.5)
+    _key(fig)
     return fig, (
         f"Trajectories on {problem} from the same white noise (open circles), at {budget} evaluations. A state at "
         "noise level σ is drawn at s·x/√(s² + σ²), s the data's standard deviation, so that every level has the same "
@@ -131,7 +139,7 @@ def _scaled(arrays: Arrays, scale: float) -> tuple[NDArray, NDArray]:
 
 def _walk(ax: Axes, path: NDArray) -> None:
     """A path step by step, [T, n, 2], from light to dark as the noise falls."""
-    colours: Colormap = sns.color_palette("blend:#a9cdec,#2f6fb3,#0c2350", as_cmap=True)
+    colours: Colormap = sns.color_palette(f"blend:{','.join(STEPS)}", as_cmap=True)
     shades = colours(np.linspace(0, 1, len(path) - 1))
     for k, shade in enumerate(shades):
         ax.add_collection(LineCollection(list(np.stack([path[k], path[k + 1]], 1)), colors=[shade], lw=1.1, zorder=2))
@@ -144,8 +152,19 @@ def _expressway(ax: Axes, start: NDArray, path: NDArray) -> None:
     """The jump z → T(z) as a straight line, then the short path [T, n, 2] that the network walks."""
     ax.add_collection(LineCollection(list(np.stack([start, path[0]], 1)), colors=OT, lw=1.0, alpha=0.75, zorder=2))
     ax.scatter(path[0, :, 0], path[0, :, 1], s=16, facecolor="white", edgecolor=OT, lw=1, zorder=4)
-    ax.add_collection(LineCollection(list(np.swapaxes(path, 0, 1)), colors="#12306b", lw=1.3, zorder=5))
+    ax.add_collection(LineCollection(list(np.swapaxes(path, 0, 1)), colors=STEPS[-2], lw=1.4, zorder=5))
     _ends(ax, start, path[-1])
+
+
+def _key(fig: Figure) -> None:
+    """What the signs of the trajectories mean, below both panels."""
+    signs = {
+        "white noise z": Line2D([], [], mec=MUTED, ms=4, marker="o", mfc="white", lw=0),
+        "transport z → T(z)": Line2D([], [], color=OT, lw=1.2, marker="o", ms=5, mfc="white", markevery=[1]),
+        "steps of the network": Line2D([], [], color=STEPS[-2], lw=1.5),
+        "sample": Line2D([], [], color=INK, marker="o", ms=3.5, lw=0),
+    }
+    fig.legend(signs.values(), signs.keys(), loc="lower center", ncols=4, borderaxespad=0.2, columnspacing=2.2)
 
 
 def _ends(ax: Axes, start: NDArray, end: NDArray) -> None:

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from benchmark.report.vocabulary import QUALITY, family, rank
-from benchmark.store import frame, read_arrays, read_records
+from benchmark.store import describe, frame, read_arrays, read_records
 
 ARM = ["problem", "label", "nfe"]
 _COLUMNS = [*ARM, "sampler", "options", "base", "frontier", "seed", "samples", "nfe_counted", "sigma_m", "key"]
@@ -26,8 +26,9 @@ class Results:
         root: the results folder.
         runs: a row for each finished run: problem, sampler, label, options, base, frontier, family, nfe, nfe_counted,
             seed, samples, sigma_m, fit_seconds, sampling_seconds, created, key. `base` is the main arm of a sampler,
-            with its name as the label whatever its options: the one with most runs. `frontier`: as the main arm, but
-            for the noise level σ_M of the targets.
+            the one with most runs: its label is the sampler's name. Other labels say what differs from the main arm;
+            `options` what differs from the defaults. `frontier`: nothing differs but the noise level σ_M of the
+            targets.
         values: the same columns, a row for each run and metric: metric, value, low, high, count, note.
         records: finished records by key.
         failed: records of runs that failed.
@@ -69,22 +70,42 @@ class Results:
         return self._runs.get(self._where(problem, label, nfe), self.runs.iloc[:0])
 
     def _where(self, problem: str, label: str, nfe: int) -> tuple[str, str, int]:
-        known = (problem, label, 0) in self._runs and (problem, label, nfe) not in self._runs
-        return problem, label, 0 if known else nfe
+        return problem, label, nfe if (problem, label, nfe) in self._runs else self._free.get((problem, label), nfe)
+
+    @cached_property
+    def _free(self) -> dict[tuple[str, str], int]:
+        """Least budget of the arms that never call the network."""
+        free = self.runs.groupby(["problem", "label"]).agg({"nfe_counted": "max", "nfe": "min"})
+        return {(str(p), str(a)): int(n) for (p, a), n in free.loc[free["nfe_counted"] == 0, "nfe"].items()}
 
     @cached_property
     def _runs(self) -> dict[tuple[str, str, int], pd.DataFrame]:
         return {(str(p), str(a), int(n)): rows for (p, a, n), rows in self.runs.groupby(ARM)}
 
     def close(self, problem: str, label: str, nfe: int) -> int | None:
-        """The budget of an arm that stands beside `nfe`: the same, or one more (arms that need B + 1), or 0."""
-        budgets = self.budgets(problem, label)
-        return next((n for n in (nfe, nfe + 1, 0) if n in budgets), None)
+        """The budget of an arm that stands beside `nfe`: the same, one more (arms that need B + 1), or no network."""
+        known = [n for n in (nfe, nfe + 1) if (problem, label, n) in self._runs]
+        return known[0] if known else self._free.get((problem, label))
 
     def sigma_m_alone(self, problem: str, label: str) -> bool:
         """Whether an arm differs from its sampler's main arm in σ_M alone: a point of the frontier."""
         runs = self.runs[(self.runs["problem"] == problem) & (self.runs["label"] == label)]
         return bool((runs["frontier"] & ~runs["base"]).any())
+
+    def options(self, problem: str, label: str) -> dict[str, Any]:
+        """Every option of an arm."""
+        runs = self.runs[(self.runs["problem"] == problem) & (self.runs["label"] == label)]
+        return self.records[runs["key"].iloc[0]]["config"]["sampler"].get("options", {})
+
+    def alike(self, problem: str, label: str, sampler: str) -> str | None:
+        """The arm of another sampler that agrees with an arm in every option that both samplers have."""
+        own = self.options(problem, label)
+        for other in self.arms(problem, base=False):
+            if other.partition(" ")[0] == sampler:
+                theirs = self.options(problem, other)
+                if all(theirs[name] == own[name] for name in own.keys() & theirs.keys()):
+                    return other
+        return None
 
     def frontier(self, problem: str, samplers: Sequence[str] = ("dpmot", "random-latent")) -> pd.DataFrame:
         """Points of the frontier: sampler, label, sigma_m, nfe, ordered; at the budget with most levels."""
@@ -145,7 +166,8 @@ def arrange(records: Sequence[dict[str, Any]], root: Path) -> Results:
     values["created"] = values["key"].map({key: r.get("created", "") for key, r in finished.items()})
     values["family"] = values["sampler"].map(family)
     values["problem"] = _settings(values)
-    values = _main_arms(values)
+    options = {key: r["config"]["sampler"].get("options", {}) for key, r in finished.items()}
+    values = _main_arms(values, options)
     best = values.sort_values(["samples", "created"]).drop_duplicates([*ARM, "seed"], keep="last")["key"]
     superseded = values["key"].nunique() - len(best)
     values = values[values["key"].isin(best)].reset_index(drop=True)
@@ -167,19 +189,17 @@ def _settings(values: pd.DataFrame) -> pd.Series:
     return name.where(~varies, name + " (" + options + ")")
 
 
-def _main_arms(values: pd.DataFrame) -> pd.DataFrame:
-    """Find the main arm of every sampler on every problem, and what differs from it in σ_M alone."""
+def _main_arms(values: pd.DataFrame, options: Mapping[str, dict[str, Any]]) -> pd.DataFrame:
+    """Find the main arm of every sampler on every problem; label the others by what they set differently."""
     values = values.assign(base=False, frontier=False)
     for (_, sampler), rows in values.groupby(["problem", "sampler"]):
         runs = rows.drop_duplicates("key")["options"].value_counts()
-        main = min(runs.index, key=lambda options: (-runs[options], len(options), options))
-        values.loc[rows.index, "base"] = rows["options"] == main
-        values.loc[rows.index, "frontier"] = rows["options"].map(_without_sigma_m) == _without_sigma_m(main)
-        if main:
-            labels = rows["label"].mask(rows["options"] == "", f"{sampler} (defaults)")
-            values.loc[rows.index, "label"] = labels.mask(rows["options"] == main, sampler)
+        chosen = min(runs.index, key=lambda text: (-runs[text], len(text), text))
+        main = options[rows.loc[rows["options"] == chosen, "key"].iloc[0]]
+        for text, arm in rows.groupby("options"):
+            own = options[arm["key"].iloc[0]]
+            changed = {name: value for name, value in own.items() if value != main.get(name)}
+            values.loc[arm.index, "base"] = text == chosen
+            values.loc[arm.index, "frontier"] = changed.keys() <= {"sigma_m"}
+            values.loc[arm.index, "label"] = f"{sampler} ({describe(changed)})" if changed else str(sampler)
     return values
-
-
-def _without_sigma_m(options: str) -> frozenset[str]:
-    return frozenset(option for option in options.split(", ") if option and not option.startswith("sigma_m="))

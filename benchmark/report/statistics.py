@@ -66,6 +66,11 @@ def equivalence(differences: np.ndarray, margin: float) -> float:
     return max(_t_tail(differences, -margin), 1 - _t_tail(differences, margin))
 
 
+def no_gain(differences: np.ndarray, margin: float) -> float:
+    """p of the one-sided test that the mean is above −margin: no gain as large as the margin (lower is better)."""
+    return _t_tail(differences, -margin)
+
+
 def holm(ps: Sequence[float]) -> list[float]:
     """Holm's (1979) adjusted p-values, in the given order; NaN stays NaN and is not counted."""
     p = np.asarray(ps, dtype=float)

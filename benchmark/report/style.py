@@ -80,7 +80,8 @@ def save(fig: Figure, folder: Path, name: str) -> None:
     picture = Image.frombuffer("RGBA", (int(width), int(height)), buffer.getvalue()).convert("RGB")
     path = folder / f"{name}.png"
     while True:
-        picture.quantize(256, method=Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE).save(path, optimize=True)
+        flat = picture.quantize(256, method=Image.Quantize.MAXCOVERAGE, kmeans=2, dither=Image.Dither.NONE)
+        flat.save(path, optimize=True)
         if path.stat().st_size <= MOST_BYTES:
             return
         picture = picture.resize((int(picture.width * 0.85), int(picture.height * 0.85)), Image.Resampling.LANCZOS)
@@ -138,11 +139,11 @@ def plain_ticks(ax: Axes, ticks: Sequence[float], axis: str = "x") -> None:
 
 def log_ticks(ax: Axes, axis: str = "y") -> None:
     """Ticks at 1, 2, 5 of each decade on a logarithmic axis of few decades, at 1 on one of many."""
-    which = ax.yaxis if axis == "y" else ax.xaxis
-    low, high = sorted(which.get_view_interval())
+    low, high = sorted(ax.get_ylim() if axis == "y" else ax.get_xlim())
     if low <= 0:
         return
     decades = range(int(np.floor(np.log10(low))), int(np.ceil(np.log10(high))) + 1)
-    factors = (1, 2, 5) if np.log10(high / low) < 2.5 else (1,)
+    span = np.log10(high / low)
+    factors = (1, 2, 5) if 0.8 < span < 2.5 else (1,) if span >= 2.5 else (1, 1.5, 2, 3, 4, 5, 7)
     ticks = [f * 10.0**d for d in decades for f in factors if low <= f * 10.0**d <= high]
     plain_ticks(ax, ticks, axis)

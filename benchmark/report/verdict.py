@@ -18,7 +18,7 @@ QUESTION = (
 
 _ANSWERS = {
     SUPPORTED: "Yes: the transport map does better than drawing one of the same stored latents at random.",
-    NOT_SUPPORTED: "No: drawing one of the same stored latents at random does as well as the transport map.",
+    NOT_SUPPORTED: "No: drawing one of the same stored latents at random does at least as well as the transport map.",
     UNDECIDED: "Not decided yet: these results do not tell the transport map from a random draw of its stored latents.",
 }
 
@@ -72,7 +72,7 @@ def as_markdown(verdicts: Sequence[Verdict], beside: Sequence[str]) -> str:
         if v.comparisons:
             lines += ["", "| " + " | ".join(COLUMNS) + " |", "|" + "---|" * len(COLUMNS)]
             lines += ["| " + " | ".join(row(c)) + " |" for c in v.comparisons]
-    lines += ["", "## Rules, fixed before any result was seen", "", *(f"- {rule}" for rule in RULES)]
+    lines += ["", "## Rules", "", *(f"- {rule}" for rule in RULES)]
     return "\n".join(lines) + "\n"
 
 
@@ -88,7 +88,7 @@ def row(c: Comparison) -> list[str]:
     """A comparison as cells of `COLUMNS`."""
     nfe = f"{c.nfe}" if c.nfe == c.against_nfe else f"{c.nfe}, {c.against_nfe}"
     against = title(c.against) if c.scale == 1 else f"{c.scale:g} × {title(c.against)}"
-    bound = "" if c.margin == 0 else f"±{c.margin:.3g}" if c.test == "equivalence" else f"{c.margin:.3g}"
+    bound = "" if c.margin == 0 else f"±{c.margin:.3g}" if c.test != "difference" else f"{c.margin:.3g}"
     cells = [c.problem, metric(c.metric).label, title(c.arm), against, nfe, str(c.seeds)]
     cells += [f"{c.first:.3g}, {c.second:.3g}", f"{c.difference:+.2g} [{c.low:+.2g}, {c.high:+.2g}]", bound]
     return [*cells, f"{c.p:.2g}", c.outcome if c.deciding else f"({c.outcome})"]

@@ -5,7 +5,11 @@ from collections.abc import Mapping, Sequence
 from benchmark.report.comparing import Comparison, show
 from benchmark.report.vocabulary import metric, title
 
-SAME = {"same": "the same within the margin", "open": "not told apart"}
+SAME = {
+    "same": "the same within the margin",
+    "no better": "not better by more than the margin",
+    "open": "not told apart",
+}
 
 
 def told(tested: Sequence[Comparison], words: Mapping[str, str]) -> str:
@@ -20,15 +24,15 @@ def told(tested: Sequence[Comparison], words: Mapping[str, str]) -> str:
             these = sorted((c for c in here if c.outcome == outcome), key=lambda c: c.p)
             if these:
                 count = f" in {len(these)} of {len(here)} comparisons" if len(here) > 2 else ""
-                shown = "; ".join(c.values() for c in these[:2])
+                shown = ", ".join(c.values() for c in these[:2])
                 clauses.append(f"{meaning}{count} ({'such as ' if len(these) > 2 else ''}{shown})")
-        said.append(f"On {problem}, DPM-OT is {', '.join(clauses)}.")
+        said.append(f"On {problem}, DPM-OT is {'; '.join(clauses)}.")
     return " ".join(said)
 
 
 def in_words(comparisons: Sequence[Comparison]) -> list[str]:
     """What stands beside: one sentence for each arm compared with."""
-    words = {"same": "the same within the margin", "better": "lower", "worse": "higher", "open": "not told apart"}
+    words = {**SAME, "better": "lower", "worse": "higher"}
     said = []
     for arm, against in dict.fromkeys((c.arm, c.against) for c in comparisons):
         here = [c for c in comparisons if (c.arm, c.against) == (arm, against)]

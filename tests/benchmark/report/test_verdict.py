@@ -159,7 +159,7 @@ def test_written_as_json_and_markdown(tmp_path: Path) -> None:
     assert [c["claim"] for c in stored["claims"]] == ["C1", "C2", "C3", "C4", "C5"]
     text = (tmp_path / "verdict.md").read_text()
     assert "## C4: The optimal transport map is what brings it" in text
-    assert "Rules, fixed before any result was seen" in text
+    assert "## Rules" in text
 
 
 def test_values_follow_the_truth() -> None:
