@@ -1,7 +1,7 @@
 """Image data on disk.
 
-A data set is a folder ``<root>/<name>`` of ``<split>.npy`` (uint8 ``[N, H, W, 3]``), ``<split>_labels.npy`` where it has
-classes, and ``dataset.json`` (source, counts, hashes, crop).
+A data set is a folder ``<root>/<name>`` of ``<split>.npy`` (uint8 ``[N, H, W, 3]``), ``<split>_labels.npy`` where
+it has classes, and ``dataset.json`` (source, counts, hashes, crop).
 """
 
 import json

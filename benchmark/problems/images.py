@@ -94,7 +94,7 @@ class ImageProblem(Problem):
         return self._denoiser(x, sigma)
 
     def examples(self, split: Split, count: int) -> Tensor:
-        images = np.ascontiguousarray(self.data.images("test" if split == "test" else "train")[:count])
+        images = np.array(self.data.images("test" if split == "test" else "train")[:count])
         return torch.from_numpy(images).permute(0, 3, 1, 2).float() / 127.5 - 1
 
     @torch.no_grad()
