@@ -77,11 +77,10 @@ def _argmax_kernel(
 
 def tiling(dim: int, num_targets: int, second: bool, element: int) -> Tiling:
     """Measured on an H200. Small inner dimension: the rows stay in shared memory and target tiles stream past them."""
-    if dim * element <= 256:
-        return Tiling(128, 128, _power(dim), 16, 16, 4 if not second else 8, 3)
-    if dim * element <= 512:
-        return Tiling(128, 128, _power(dim), 16, 16, 8, 2)
-    return Tiling(128, 256 if not second else 128, 128 // element, 4, 16, 8, 4)
+    small = dim * element
+    if small <= 512:
+        return Tiling(128, 64 if small <= 128 else 128, _power(dim), 16, 16, 8 if second else 4, 2)
+    return Tiling(128, 128 if second else 256, 128 // element, 1, 16, 8, 4)
 
 
 def argmax_scores(

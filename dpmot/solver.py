@@ -29,6 +29,7 @@ PRIOR_SAMPLES = 4  # weight of the closed-form gap beside the measured one, in s
 SAVE_SECONDS = 1.0
 BURN_IN = 40  # steps at most
 MIN_CERTIFICATE = 20  # fresh samples per cell at least, so that a cell found empty is nearly empty indeed
+LIFTING = 64  # descent steps during which silent cells are lifted; later that would be a bias
 POWER = 0.75  # the average's weights grow as k^POWER: forgets the start, costs (1+p)²/(1+2p) in variance
 FLOOR = (1 + POWER) ** 2 / (1 + 2 * POWER)  # χ² of the average over the floor N/S
 
@@ -189,18 +190,20 @@ class _Solver:
         state.descent += found.total
         state.step += 1
         expected = found.total * self.cells.masses
-        # A cell expected to be hit less than once moves by at most g at a hit; a far too large one, by a few g.
-        relative = ((found.counts - expected) / expected.clamp(min=1.0)).clamp(max=5.0)
+        # A cell expected to be hit less than once moves by at most g at a hit; a far too large one by a few g at a time.
+        # The limit grows, lest it bias cells that are hit rarely but then often, as recycling makes them.
+        relative = ((found.counts - expected) / expected.clamp(min=1.0)).clamp(max=5.0 * state.step**0.5)
         gap = self._gap(state)
         # In low dimension cells touch few others, and errors of long wavelength need the larger step.
         kappa = KAPPA["low" if self.cells.problem.dim <= 16 else "high"]
         state.heights -= kappa * state.step**-0.5 * gap * relative
         state.average += (state.heights - state.average) * ((1 + POWER) / (state.step + POWER))
-        state.silent = torch.where(found.counts > 0, 0.0, state.silent + expected)
-        lift = torch.where(state.silent > 16, gap, 0.0)  # a cell that stays empty would recover too slowly
-        state.silent = torch.where(state.silent > 16, 8.0, state.silent)
-        state.heights += lift
-        state.average += lift
+        if state.step <= LIFTING:  # a cell that stays empty would recover too slowly
+            state.silent = torch.where(found.counts > 0, 0.0, state.silent + expected)
+            lift = torch.where(state.silent > 16, gap, 0.0)
+            state.silent = torch.where(state.silent > 16, 8.0, state.silent)
+            state.heights += lift
+            state.average += lift
         if state.descent >= state.goal or state.samples >= self.limit:
             state.phase = "certificate"
 

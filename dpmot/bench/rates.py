@@ -11,7 +11,10 @@ from ..kernel import Tiling, argmax_scores, tiling
 
 
 def measure(
-    shapes: Iterable[tuple[int, int, int]], dtype: torch.dtype = torch.float16, tilings: Iterable[Tiling] = (), repeats: int = 12
+    shapes: Iterable[tuple[int, int, int]],
+    dtype: torch.dtype = torch.float16,
+    tilings: Iterable[Tiling] = (),
+    repeats: int = 12,
 ) -> list[dict[str, Any]]:
     """Rates in TFLOP/s (2·B·N·d operations) of the kernel, of `x @ y.T`, and of matmul + add + argmax.
 
@@ -35,8 +38,7 @@ def _shape(rows: int, n: int, d: int, dtype: torch.dtype, tilings: list[Tiling],
     torch_rate = work / _seconds(three_steps, repeats)
     rates = {}
     for tile in tilings or [tiling(d, n, False, x.element_size())]:
-        if tile.inner < d or tile.inner >= d and tile.inner <= 256:
-            rates[tile] = _rate(lambda tile=tile: argmax_scores(x, y, h, tile=tile), work, repeats)
+        rates[tile] = _rate(lambda tile=tile: argmax_scores(x, y, h, tile=tile), work, repeats)
     best = max(rates, key=lambda tile: rates[tile])
     values = _rate(lambda: argmax_scores(x, y, h, values=True), work, repeats)
     return {

@@ -8,24 +8,31 @@ import torch
 from torch import Tensor
 
 
-def latents(number: int, sigma: float, data: str | None = None, side: int = 32, seed: int = 0) -> tuple[Tensor, str]:
+def latents(
+    number: int, sigma: float, data: str | None = None, dataset: str = "cifar10", side: int = 32, seed: int = 0,
+    device: str = "cpu",
+) -> tuple[Tensor, str]:  # fmt: skip
     """`number` images in [0, 1] plus σ·noise, flattened to [N, 3·side²] float32, and what they are.
 
-    CIFAR-10 from `<root>/cifar10/{train,test}.npy` (root: `data`, else $DPMOT_DATA), enlarged to `side`; more than the
-    60,000 images are made by mirroring and by mixing pairs. Without data: random fields with a natural 1/f² spectrum.
+    Images of `<root>/<dataset>/{train,test}.npy` (root: `data`, else $DPMOT_DATA), enlarged to `side`; more than
+    there are, are made by mirroring and by mixing pairs. Without data: random fields with a natural 1/f² spectrum.
     """
     rng = torch.Generator().manual_seed(seed)
-    root = Path(data or os.environ.get("DPMOT_DATA", "")) / "cifar10"
+    root = Path(data or os.environ.get("DPMOT_DATA", "")) / dataset
     files = [root / f"{split}.npy" for split in ("train", "test") if (root / f"{split}.npy").is_file()]
     if files:
         images = torch.from_numpy(np.concatenate([np.load(f, mmap_mode="r")[:number] for f in files])[:number])
-        images, name = _enough(images.permute(0, 3, 1, 2).float() / 255, number, rng), "CIFAR-10"
+        images, name = _enough(images.permute(0, 3, 1, 2).float() / 255, number, rng), dataset
     else:
         images, name = _fields(number, rng), "synthetic 1/f fields"
+    images = images.to(device)
     if side != images.shape[-1]:
         images = torch.nn.functional.interpolate(images, size=(side, side), mode="bilinear")
     images = images.flatten(1)
-    return images.add_(torch.randn(images.shape, generator=rng), alpha=sigma), f"{name}, σ = {sigma:g}"
+    noise = torch.Generator(device).manual_seed(seed + 1)
+    for block in images.split(8192):
+        block.add_(torch.randn(block.shape, generator=noise, device=device), alpha=sigma)
+    return images, f"{name}, σ = {sigma:g}"
 
 
 def _enough(images: Tensor, number: int, rng: torch.Generator) -> Tensor:

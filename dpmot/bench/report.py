@@ -1,0 +1,132 @@
+"""Table and figure from the benchmark's records alone."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from .race import LEVELS, reached
+
+
+def write(folder: Path) -> list[Path]:
+    """OT.md, and race.png and race.pdf where there are races. ValueError without records."""
+    records = {path.stem: json.loads(path.read_text()) for path in sorted(folder.glob("*.json"))}
+    if not records:
+        raise ValueError(f"no records in {folder}; run `python -m dpmot.bench race` first")
+    races = {name: record for name, record in records.items() if name.startswith("race")}
+    solves = {name: record for name, record in records.items() if name.startswith("solve")}
+    kernels = {name: record for name, record in records.items() if name.startswith("kernel")}
+    lines = ["# Semi-discrete OT: time to a certified total variation", ""]
+    lines += [line for record in races.values() for line in _race(record)]
+    lines += _solves(solves)
+    lines += [line for record in kernels.values() for line in _kernel(record)]
+    table = folder / "OT.md"
+    table.write_text("\n".join(lines))
+    return [table, *(_figure(folder, races) if races else [])]
+
+
+def _race(record: dict[str, Any]) -> list[str]:
+    problem, runs = record["problem"], record["runs"]
+    mine = {run["level"]: run for run in runs if run["solver"] == "dpmot"}
+    levels = [level for level in LEVELS if level in mine]
+    lines = [
+        f"## {problem['targets']}: N = {problem['n']:,}, d = {problem['d']:,} ({record['machine']['device']})",
+        "",
+        "Seconds to TV ≤ level at 99%, and how many times dpmot's. dpmot's seconds include its own certificates; the "
+        "peers', who have none, only their work up to the first checkpoint that the judge certifies.",
+        "",
+        "| solver | setting | " + " | ".join(f"{level:.0%}" for level in levels) + " | best TV |",
+        "|---|---|" + "---|" * (len(levels) + 1),
+    ]
+    cells = [f"{mine[level]['seconds']:.2f}" if mine[level]["converged"] else "not reached" for level in levels]
+    best = min((mine[level]["judge"]["tv_bound"] for level in levels), default=float("nan"))
+    lines.append("| **dpmot** | default | " + " | ".join(cells) + f" | {best:.3f} |")
+    for run in runs:
+        if run["solver"] == "dpmot":
+            continue
+        cells = []
+        for level in levels:
+            point = reached(run["curve"], level)
+            spent = run["curve"][-1]["seconds"] if run["curve"] else 0.0
+            ours = mine[level]["seconds"]
+            cells.append(
+                f"{point[0]:.1f} (×{point[0] / ours:.0f})" if point else f"> {spent:.0f} (> ×{spent / ours:.0f})"
+            )
+        best = min((point["judge"]["tv_bound"] for point in run["curve"]), default=float("nan"))
+        if run["error"]:
+            cells = [f"failed: {run['error'][:60]}"] + [""] * (len(levels) - 1)
+        lines.append(f"| {run['solver']} | {run['setting']} | " + " | ".join(cells) + f" | {best:.3f} |")
+    return [*lines, ""]
+
+
+def _solves(records: dict[str, Any]) -> list[str]:
+    if not records:
+        return []
+    lines = [
+        "## dpmot alone", "",
+        "| targets | N | d | GPUs | TV ≤ | seconds | samples/N | χ² | certified TV | empty cells | judge's TV bound |",
+        "|---|---|---|---|---|---|---|---|---|---|---|",
+    ]  # fmt: skip
+    for record in records.values():
+        problem = record["problem"]
+        for run in record["runs"]:
+            found = run["certificate"]
+            mark = "" if run["converged"] else " (not reached)"
+            lines.append(
+                f"| {problem['targets']} | {problem['n']:,} | {problem['d']:,} | {record['ranks']} × "
+                f"{record['machine']['device']} | {run['level']:.0%}{mark} | {run['seconds']:.2f} | "
+                f"{run['samples'] / problem['n']:.0f} | {found['chi2']:.2g} | {found['tv_bound']:.4f} | "
+                f"{found['empty_cells']} | {run['judge']['tv_bound']:.4f} |"
+            )
+    return [*lines, ""]
+
+
+def _kernel(record: dict[str, Any]) -> list[str]:
+    lines = [
+        f"## Kernel on {record['machine']['device']}", "",
+        "| d | N | kernel, TFLOP/s | with second best | plain matmul | of matmul | matmul + add + argmax | faster |",
+        "|---|---|---|---|---|---|---|---|",
+    ]  # fmt: skip
+    for run in record["runs"]:
+        lines.append(
+            f"| {run['dim']} | {run['targets']:,} | {run['kernel_tflops']:.0f} | {run['second_tflops']:.0f} | "
+            f"{run['matmul_tflops']:.0f} | {run['of_matmul']:.0%} | {run['torch_tflops']:.0f} | "
+            f"×{run['over_torch']:.1f} |"
+        )
+    return [*lines, ""]
+
+
+def _figure(folder: Path, races: dict[str, Any]) -> list[Path]:
+    """Certified TV against seconds, one panel a race."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+    import seaborn as sns
+
+    sns.set_theme(style="whitegrid", context="paper")
+    figure, axes = plt.subplots(1, len(races), figsize=(5.5 * len(races), 4), squeeze=False, layout="constrained")
+    for axis, record in zip(axes[0], races.values(), strict=True):
+        problem, runs = record["problem"], record["runs"]
+        mine = [run for run in runs if run["solver"] == "dpmot"]
+        others = list(dict.fromkeys(run["solver"] for run in runs if run["solver"] != "dpmot"))
+        colours = dict(zip(["dpmot", *others], sns.color_palette("colorblind"), strict=False))
+        axis.plot(
+            [run["seconds"] for run in mine], [run["judge"]["tv_bound"] for run in mine],
+            "o-", color=colours["dpmot"], lw=2.5, label="dpmot", zorder=3,
+        )  # fmt: skip
+        for run in runs:
+            if run["solver"] != "dpmot" and run["curve"]:
+                label = run["solver"] if run["solver"] not in axis.get_legend_handles_labels()[1] else None
+                xs = [point["seconds"] for point in run["curve"]]
+                ys = [point["judge"]["tv_bound"] for point in run["curve"]]
+                axis.plot(xs, ys, ".-", color=colours[run["solver"]], lw=1, alpha=0.8, label=label)
+        axis.set(
+            xscale="log", yscale="log", xlabel="seconds", ylabel="certified bound on TV (99%)",
+            title=f"{problem['targets']}\nN = {problem['n']:,}, d = {problem['d']:,}, {record['machine']['device']}",
+        )  # fmt: skip
+        axis.legend(fontsize=8)
+    paths = [folder / "race.png", folder / "race.pdf"]
+    for path in paths:
+        figure.savefig(path, dpi=150)
+    plt.close(figure)
+    return paths
