@@ -5,7 +5,7 @@
     torchrun --nproc-per-node 4 -m benchmark.metrics.bench --compare one.json
 
 The images are CIFAR-10's training images under noise of 8 grey levels; the reference's features are computed (and
-cached) before the clock starts. Two passes: the first warms up. Prints seconds of either stage and the GPU's peak memory.
+cached) before the clock starts. Two passes: the first warms up. Prints seconds of either stage, and the peak memory.
 """
 
 import argparse

@@ -150,13 +150,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, default=Path("results/metrics"))
     parser.add_argument("--extractors", nargs="+", default=["mobilenet_v2", "torch-fidelity:example"])
     a = parser.parse_args(arguments)
-    table = pd.DataFrame(rows(a.count, a.extractors))
+    table = pd.DataFrame(rows(a.count, a.extractors)).assign(scipy=scipy.__version__)
     a.out.mkdir(parents=True, exist_ok=True)
-    table.to_csv(a.out / "parity.csv", index=False)
-    made = f"{a.count} real CIFAR-10 test images against {a.count} blurred ones"
-    made += f"; SciPy {scipy.__version__}, torch {torch.__version__}"
-    lines = [f"{made}. Made by `python -m benchmark.metrics.parity`.", "", "|" + "|".join(table.columns) + "|"]
-    lines += ["|" + "---|" * len(table.columns)]
+    csv = a.out / "parity.csv"
+    if csv.exists():  # rows made with another SciPy stay
+        before = pd.read_csv(csv)
+        table = pd.concat([before[before["scipy"] != scipy.__version__], table]).sort_values("scipy", kind="stable")
+    table.to_csv(csv, index=False)
+    lines = [f"{a.count} real CIFAR-10 test images against {a.count} blurred ones."]
+    lines += ["Made by `python -m benchmark.metrics.parity`, once with each SciPy.", ""]
+    lines += ["|" + "|".join(table.columns) + "|", "|" + "---|" * len(table.columns)]
     for row in table.itertuples(index=False):
         cells = [f"{v:.8g}" if isinstance(v, float) else str(v) for v in row]
         lines.append("|" + "|".join(cells) + "|")
