@@ -5,9 +5,10 @@ import pytest
 import torch
 from scipy.stats import kstest, multivariate_normal
 
-from benchmark.problems import make_problem, problem_names, problem_options
+from benchmark.problems import make_problem, problem_class, problem_names, problem_options
 from samplers.base import OptionError
 
+EMBEDDED = ["mixture2d", "mixture", "digits"]
 MIXTURES = [
     ("mixture2d", {}),
     ("mixture2d", {"layout": "ring", "modes": 8}),
@@ -63,8 +64,15 @@ def test_splits_differ_and_a_shorter_draw_begins_a_longer_one():
     assert torch.equal(splits[0], problem.examples("train", 3000)[:100])
 
 
-@pytest.mark.parametrize("name", problem_names())
-def test_every_problem_keeps_the_contract(name):
+def test_every_problem_says_what_it_is():
+    for name in problem_names():
+        problem = problem_class(name)
+        assert problem.name == name and problem.summary and problem.metrics
+        assert problem_options(name) is not None
+
+
+@pytest.mark.parametrize("name", EMBEDDED)
+def test_every_embedded_problem_keeps_the_contract(name):
     problem = make_problem(name)
     x = problem.examples("train", 4)
     assert x.shape == (4, *problem.shape) and x.dtype == problem.dtype
