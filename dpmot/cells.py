@@ -44,8 +44,8 @@ class Cells:
     first: [n], the lowest index of each group.
 
     With d > n and a Gaussian source the targets are replaced by the rows of L, where LLᵀ is their Gram matrix: for
-    x ~ N(0, I) the scores Zx then have the same law as Lw, w ~ N(0, I) in n dimensions (a QR reduction, Zᵀ = QLᵀ, without
-    the Q). A given x has the coordinates w = Qᵀx = L⁻¹Zx; `span` keeps Z for that.
+    x ~ N(0, I) the scores Zx then have the same law as Lw, w ~ N(0, I) in n dimensions (the QR reduction Zᵀ = QLᵀ,
+    without the Q). A given x has the coordinates w = Qᵀx = L⁻¹Zx; `span` keeps Z for that.
     """
 
     problem: SemiDiscreteProblem
@@ -122,7 +122,7 @@ class Cells:
         dtype = torch.promote_types(self.targets.dtype, torch.float32)
         if self.span is not None:
             like = {"generator": rng, "device": self.device, "dtype": dtype}
-            return torch.randn(count, self.num, **like).to(self.targets.dtype)  # type: ignore[call-overload,no-any-return]
+            return torch.randn(count, self.num, **like).to(self.targets.dtype)  # type: ignore[call-overload]
         return self.embed(self.problem.draw(count, rng, self.device, dtype))
 
     def assign(self, x: Tensor, heights: Tensor, *, values: bool = False) -> Assignment:

@@ -27,8 +27,8 @@ class Tiling(NamedTuple):
     stages: int
 
 
-@triton.jit
-def _argmax_kernel(
+@triton.jit  # type: ignore[untyped-decorator, unused-ignore]
+def _argmax_kernel(  # type: ignore[no-untyped-def]
     x, y, heights, best_out, second_out, cell_out,
     num_rows, num_targets, num_chunks, dim: tl.constexpr,
     ROWS: tl.constexpr, COLS: tl.constexpr, INNER: tl.constexpr, CHUNK: tl.constexpr, GROUP: tl.constexpr,

@@ -113,17 +113,17 @@ class SemiDiscreteProblem:
         Exact for `Gaussian` and `Uniform`; for a callable estimated once from a fixed probe drawn on the CPU. Any m is
         valid, since it only fixes the convention of the heights; a good one makes the solve well conditioned.
         """
-        like = {"device": self.targets.device, "dtype": self.targets.dtype}
+        zero = self.targets.new_zeros(self.dim)
         if isinstance(self.source, Gaussian):
-            return torch.zeros(self.dim, **like), self.source.std  # type: ignore[arg-type]
+            return zero, self.source.std
         if isinstance(self.source, Uniform):
             low, high = self.source.low, self.source.high
-            return torch.full((self.dim,), (low + high) / 2, **like), (high - low) / math.sqrt(12)  # type: ignore
+            return zero + (low + high) / 2, (high - low) / math.sqrt(12)
         probe = self.draw(PROBE_SAMPLES, torch.Generator().manual_seed(0), torch.device("cpu"), torch.float32).double()
         std = float(probe.var(dim=0).mean().sqrt())
         if not std > 0:
             raise ValueError("source: the samples of the callable have no variance; a continuous source is needed")
-        return probe.mean(dim=0).to(**like), std  # type: ignore[arg-type]
+        return probe.mean(dim=0).to(zero), std
 
     def draw(self, count: int, generator: torch.Generator, device: torch.device, dtype: torch.dtype) -> Tensor:
         """`count` raw source samples [count, d]; checks what a callable returns."""

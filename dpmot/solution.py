@@ -101,7 +101,8 @@ class State:
                     f"checkpoint {path} belongs to another solve ({name} {saved.get(name)!r}, now {value!r}); "
                     "delete it or give another file"
                 )
-        return cls(**{k: v.to(device) for k, v in tensors.items()}, **meta["state"])
+        values: dict[str, Any] = {**{k: v.to(device) for k, v in tensors.items()}, **meta["state"]}
+        return cls(**values)
 
 
 def fingerprint(problem: SemiDiscreteProblem) -> str:

@@ -170,6 +170,7 @@ class _Solver:
         found = self._histogram(state.heights, "burn-in", state.step, values=True)
         state.samples += found.total
         state.step += 1
+        assert found.gaps is not None
         state.gap_sum.mul_(0.7).add_(found.gaps)  # gaps seen far from the solution say little of it: forget them
         state.gap_count.mul_(0.7).add_(found.counts)
         error = self._error(found)
@@ -190,7 +191,7 @@ class _Solver:
         state.descent += found.total
         state.step += 1
         expected = found.total * self.cells.masses
-        # A cell expected to be hit less than once moves by at most g at a hit; a far too large one by a few g at a time.
+        # A cell expected to be hit less than once moves by g at most at a hit; one far too large, by a few g a step.
         # The limit grows, lest it bias cells that are hit rarely but then often, as recycling makes them.
         relative = ((found.counts - expected) / expected.clamp(min=1.0)).clamp(max=5.0 * state.step**0.5)
         gap = self._gap(state)

@@ -100,7 +100,7 @@ def ott(targets: Tensor, seed: int, options: dict[str, Any]) -> Run:
     solver = SemidiscreteSolver(num_iterations=1, batch_size=batch, optimizer=optax.adam(schedule))
     zero, none = jax.numpy.zeros(n), jax.numpy.zeros(1)
     state = SemidiscreteState(
-        jax.numpy.array(0), jax.numpy.nan, zero, zero, solver.optimizer.init(zero), none, none, none
+        jax.numpy.array(0), jax.numpy.array(jax.numpy.nan), zero, zero, solver.optimizer.init(zero), none, none, none
     )
     step = jax.jit(lambda key, state: solver.step(key, state, problem))
     key, used = jax.random.key(seed), 0

@@ -46,7 +46,8 @@ def peers(
         if names is not None and name not in names:
             continue
         for setting, options in settings.items():
-            curve, spent, error = [], 0.0, None
+            curve: list[dict[str, Any]] = []
+            spent, error = 0.0, None
             try:
                 run = peer(targets, seed, dict(options))
                 while spent < budget:
@@ -57,13 +58,13 @@ def peers(
                     if samples == 0:  # compiled and warm: the clock starts here
                         continue
                     spent = time.perf_counter() - begun + (0.0 if name == "POT" else spent)
-                    judged = certify(problem, heights, max(50 * len(targets), 20_000), seed=JUDGE + len(curve))
+                    judged = certify(problem, heights, max(30 * len(targets), 20_000), seed=JUDGE + len(curve))
                     curve.append({"seconds": spent, "samples": samples, "judge": judged.to_dict()})
                     if judged.tv_bound <= until:
                         break
             except Exception as failure:  # one peer's failure is a result, not the end of the race
                 error = f"{type(failure).__name__}: {str(failure).splitlines()[0] if str(failure) else ''}"[:200]
-            last = curve[-1]["judge"]["tv_bound"] if curve else float("nan")
+            last = min((point["judge"]["tv_bound"] for point in curve), default=float("nan"))
             print(f"  {name}, {setting}: TV ≤ {last:.3f} after {spent:.1f} s {error or ''}", flush=True)
             records.append({"solver": name, "setting": setting, "options": options, "curve": curve, "error": error})
     return records

@@ -2,6 +2,7 @@
 
 import statistics
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any
 
 import torch
@@ -38,9 +39,9 @@ def _shape(rows: int, n: int, d: int, dtype: torch.dtype, tilings: list[Tiling],
     torch_rate = work / _seconds(three_steps, repeats)
     rates = {}
     for tile in tilings or [tiling(d, n, False, x.element_size())]:
-        rates[tile] = _rate(lambda tile=tile: argmax_scores(x, y, h, tile=tile), work, repeats)
+        rates[tile] = _rate(partial(argmax_scores, x, y, h, tile=tile), work, repeats)
     best = max(rates, key=lambda tile: rates[tile])
-    values = _rate(lambda: argmax_scores(x, y, h, values=True), work, repeats)
+    values = _rate(partial(argmax_scores, x, y, h, values=True), work, repeats)
     return {
         "rows": rows, "targets": n, "dim": d, "dtype": str(dtype).removeprefix("torch."),
         "device": torch.cuda.get_device_name(),

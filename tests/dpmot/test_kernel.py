@@ -53,7 +53,9 @@ def test_exact_assignment_is_float64s():
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
-@pytest.mark.parametrize("shape", [(1000, 5000, 3072), (999, 5003, 64), (513, 777, 130), (5, 3, 7), (4097, 20_001, 256)])
+@pytest.mark.parametrize(
+    "shape", [(1000, 5000, 3072), (999, 5003, 64), (513, 777, 130), (5, 3, 7), (4097, 20_001, 256)]
+)
 def test_kernel_on_the_gpu(dtype, shape):
     rows, n, d = shape
     x, y = torch.randn(rows, d, device="cuda").to(dtype), torch.randn(n, d, device="cuda").to(dtype)

@@ -16,6 +16,9 @@ from dpmot import (
     closed_form_heights,
     solve,
 )
+from dpmot.cells import Cells
+from dpmot.sampling import subspace_excess
+from dpmot.solver import _Solver
 
 ot = pytest.importorskip("ot")
 
@@ -118,6 +121,20 @@ def test_recycling_reaches_the_same_masses():
     recycled, plain = solve(problem, recycle=True), solve(problem, recycle=False)
     assert recycled.converged and plain.converged and not torch.equal(recycled.heights, plain.heights)
     assert (recycled.heights - plain.heights).std() < 0.1 * plain.heights.std() + 0.5
+
+
+def test_recycling_leaves_no_bias_in_rarely_hit_cells():
+    """Cells of short targets are hit in bursts, many times in one subspace and not at all in most others."""
+    targets = normal(150, 150) * torch.exp(normal(150, 1, seed=1))
+    solver = _Solver(Cells.of(SemiDiscreteProblem(targets)), 0.05, 0.99, None, seed=0, subspace=16, progress=False)
+    state = solver.start(None)
+    while state.phase == "burn-in":
+        solver._burn_in_step(state)
+    while state.descent < 2000 * 150:
+        solver._descent_step(state)
+    floor = 1.3 / 2000 * (1 + subspace_excess(16, 300, 150))
+    found = certify(solver.cells.problem, solver.cells.outer(state.average), 100_000)
+    assert found.chi2_interval[0] < floor < 0.02, "χ² lies above the sampling floor"
 
 
 def test_a_good_warm_start_is_only_certified_and_a_bad_one_solved():
