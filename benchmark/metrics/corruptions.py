@@ -122,15 +122,15 @@ def draw(table: pd.DataFrame, extractor: str, path: Path) -> None:
     figure, axes = plt.subplots(len(SHOWN), len(LEVELS), figsize=(11, 1.15 * len(SHOWN)), sharey="row", sharex="col")
     for row, metric in zip(axes, SHOWN, strict=True):
         values = _values(table, metric, extractor)
-        row[0].set_ylabel(metric.replace("_", "\n"), rotation=0, ha="right", va="center")
         for axis, (kind, levels) in zip(row, LEVELS.items(), strict=True):
-            at = values[values["corruption"] == kind].sort_values("level")
-            told = (metric, kind) in EXPECTED
-            colour = sns.color_palette()[0] if told else "0.6"
-            sns.lineplot(x=at["level"], y=at["value"], ax=axis, marker="o", markersize=3.5, color=colour, legend=False)
-            axis.fill_between(at["level"], at["low"], at["high"], color=colour, alpha=0.25, linewidth=0)
-            axis.set(xlabel=kind, xticks=levels)
-            axis.set_ylabel(row[0].get_ylabel() if axis is row[0] else "")
+            at, steps = values[values["corruption"] == kind].sort_values("level"), range(len(levels))
+            colour = sns.color_palette()[0] if (metric, kind) in EXPECTED else "0.6"
+            sns.lineplot(x=steps, y=at["value"].to_numpy(), ax=axis, marker="o", markersize=3.5, color=colour)
+            axis.fill_between(steps, at["low"], at["high"], color=colour, alpha=0.25, linewidth=0)
+            axis.set_xticks(steps, [f"{level:g}" for level in levels])
+            axis.set(xlabel=kind, ylabel="")
+        row[0].set_ylabel(metric.replace("_", "\n"), rotation=0, ha="right", va="center", labelpad=8)
+    figure.align_ylabels(axes[:, 0])
     figure.suptitle(
         f"Metrics against known damage of CIFAR-10 (features and classifier: {extractor}; novelty in pixels).\n"
         "Blue: theory says which way; grey: it does not. Bands: 95% intervals.",
