@@ -30,7 +30,7 @@ AXES = {
 PANELS = {
     "discretisation": ("term_discretisation", "intervals", "steps K"),
     "score": ("realised_score", "score_error", "score error · s"),
-    "mass": ("term_mass", "tv", "total variation of masses"),
+    "mass": ("mass_distance", "tv", "total variation of masses"),
     "end level": ("term_end_level", "end", "end level σ_e / s"),
     "finite targets": ("finite_targets_distance", "targets", "targets N"),
 }
@@ -61,6 +61,8 @@ def factors(cells: pd.DataFrame) -> Figure | None:
             _factor(ax, one_at_a_time(cells[cells["mixture"] == name], "masses" if factor == "tv" else factor), factor)
             if name == shown[-1]:
                 ax.set_xlabel(AXES[factor])
+            elif factor == "solver":
+                ax.set_xticklabels([])
         row[0].set_ylabel(f"W₂, {name}")
     legends = [ax.get_legend_handles_labels() for ax in axes.flat if ax.get_visible()]
     if not legends:
@@ -95,7 +97,9 @@ def _factor(ax: Axes, part: pd.DataFrame, factor: str) -> None:
         plain_ticks(ax, sorted(set(x)))
         ax.tick_params(axis="x", labelsize=6)
     least, most = part["low"].min(), part["bound"].max()
-    ax.set_ylim(least / 1.15, max(most, least * 2) * 1.15)
+    most = max(most, 2 * least)
+    room = (most / least) ** 0.08
+    ax.set_ylim(least / room, most * room)
     if most < 500 * least:
         log_ticks(ax)
     ax.yaxis.set_minor_locator(NullLocator())
@@ -124,7 +128,7 @@ def terms(cells: pd.DataFrame) -> Figure | None:
                 ax.bar(
                     place + side, height, 0.36, bottom=foot, color=TERM_COLOURS[term], alpha=faint, label=label, lw=0
                 )
-            ax.text(place + side, heights.sum() + 0.05, f"{total:.3g}×", ha="center", va="bottom", fontsize=6)
+            ax.text(place + side, heights.sum() + 0.05, f"{total:.2g}×", ha="center", va="bottom", fontsize=6)
     ax.axhline(1, color=INK, lw=1)
     ax.set_ylim(0, STACK_LIMIT * 1.08)
     ax.set_xticks(range(len(part)), list(part["mixture"]), rotation=30, ha="right")
@@ -135,11 +139,11 @@ def terms(cells: pd.DataFrame) -> Figure | None:
 
 
 def slopes(cells: pd.DataFrame, fitted: Sequence[Slope]) -> Figure | None:
-    """Every term over the factor it scales with, in log-log, beside lines of the slope that theory gives."""
+    """Every term over the factor it scales with, in log-log; dotted: what theory gives. The mass term without G."""
     names = [name for name in PANELS if any(slope.term == name for slope in fitted)]
     if not names:
         return None
-    fig, axes = panels(len(names), 1.5 * WIDE, 3.0, margins=(0.05, 0.01, 0.36, 0.1), gap=0.35)
+    fig, axes = panels(len(names), 1.5 * WIDE, 3.0, margins=(0.04, 0.02, 0.36, 0.1), gap=0.3)
     for ax, name in zip(axes[0], names, strict=True):
         column, against, label = PANELS[name]
         colours = iter(sns.color_palette("colorblind", 10))
@@ -153,7 +157,8 @@ def slopes(cells: pd.DataFrame, fitted: Sequence[Slope]) -> Figure | None:
             shown = f"{line.detail if name == 'discretisation' else line.mixture}: {line.value:.3g}"
             ax.plot(means.index, means, color=colour, lw=0.8, label=shown)
             x = np.array([means.index.min(), means.index.max()])
-            ax.plot(x, means.iloc[0] * (x / x[0]) ** line.theory, ":", color=colour, lw=0.8)
+            for exponent in {line.theory, line.theory_to}:
+                ax.plot(x, means.iloc[0] * (x / x[0]) ** exponent, ":", color=colour, lw=0.8)
         ax.set_xscale("log")
         ax.set_yscale("log")
         if against != "tv":
@@ -164,6 +169,6 @@ def slopes(cells: pd.DataFrame, fitted: Sequence[Slope]) -> Figure | None:
         ax.set_title(f"{name}, {fitted[0].mixture}" if name == "discretisation" else name, fontsize=8)
         ax.set_xlabel(label)
         ax.legend(
-            loc="upper center", bbox_to_anchor=(0.5, -0.24), ncol=2, fontsize=5, handlelength=1, columnspacing=0.8
+            loc="upper center", bbox_to_anchor=(0.5, -0.24), ncol=2, fontsize=4.8, handlelength=1, columnspacing=0.6
         )
     return fig

@@ -62,7 +62,7 @@ def checked(cells: pd.DataFrame) -> pd.DataFrame:
 def tightness(cells: pd.DataFrame) -> pd.DataFrame:
     """Per mixture and varied factor: median and range of bound/error, the same of the synchronous sum, the slack."""
     rows = []
-    for mixture, of_mixture in checked(cells).groupby("mixture", sort=False):
+    for mixture, of_mixture in [*checked(cells).groupby("mixture", sort=False), ("all mixtures", checked(cells))]:
         parts = {factor: one_at_a_time(of_mixture, factor) for factor in FACTORS}
         for factor, part in (parts | {"all cells": of_mixture}).items():
             if len(part):
