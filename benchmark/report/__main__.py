@@ -1,6 +1,7 @@
 """Command line of the report."""
 
 import argparse
+import os
 import sys
 from pathlib import Path
 
@@ -18,9 +19,10 @@ def main(arguments: list[str] | None = None) -> int:
         "--results", type=Path, default=Path("results"), help="folder with the records (default: results)"
     )
     parser.add_argument("--out", type=Path, help="where to write (default: the results folder)")
+    parser.add_argument("--jobs", type=int, default=min(2, os.cpu_count() or 1), help="processes that draw figures")
     options = parser.parse_args(arguments)
     try:
-        page = build(options.results, options.out, progress=sys.stderr.isatty())
+        page = build(options.results, options.out, progress=sys.stderr.isatty(), jobs=options.jobs)
     except ReportError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

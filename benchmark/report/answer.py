@@ -5,7 +5,7 @@ import math
 from matplotlib.axes import Axes
 from matplotlib.transforms import blended_transform_factory
 
-from benchmark.report.claims import REAL, few_budget
+from benchmark.report.comparing import REAL, few_budget
 from benchmark.report.curves import FIGURE
 from benchmark.report.reading import Results
 from benchmark.report.statistics import mean_interval
@@ -73,7 +73,7 @@ def _column(ax: Axes, results: Results, problem: str, name: str, budget: int, ar
         log_ticks(ax, "x")
     ax.set(ylim=(len(arms) - 0.4, -0.6), yticks=[])
     heading = {COPIES: "copies of training data", MIXTURE: "mode mixture"}.get(
-        name, f"{metric(name).label} to held-out"
+        name, f"{metric(name).label} to reference"
     )
     ax.set_title(heading, fontsize=8, fontweight="normal", pad=4)
     for row in range(len(arms)):

@@ -1,25 +1,27 @@
 """The report as a whole: which figures there are, and everything written in order."""
 
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
 
 from tqdm import tqdm
 
 from benchmark.report import ReportError, pictures, verdict, website
 from benchmark.report.answer import answer
-from benchmark.report.claims import context
 from benchmark.report.curves import FIGURE, frontier, mode_mixture, ot_convergence, quality_against_nfe
 from benchmark.report.reading import Results, load, slug
 from benchmark.report.style import save, theme
 from benchmark.report.tables import tables
 from benchmark.report.website import Picture
+from benchmark.report.wording import context
 
 Figure = tuple[str, str, Callable[[], FIGURE | None]]
 """File name, heading, and the function that draws it, or returns None where the results lack what it shows."""
 
 
-def make(results: Path, out: Path, progress: bool = False) -> Path:
+def make(results: Path, out: Path, progress: bool, jobs: int) -> Path:
     """See `benchmark.report.build`."""
     found = load(results)
     if not found.records:
@@ -34,7 +36,7 @@ def make(results: Path, out: Path, progress: bool = False) -> Path:
         made = tables(found)
         for table in made:
             table.write(out / "tables")
-        drawn = _draw(figures(found, verdict.headline(verdicts)), out / "figures", progress)
+        drawn = _draw_all(figures(found, verdict.headline(verdicts)), out / "figures", progress, jobs)
         website.write(found, verdicts, drawn, made, out)
     except OSError as error:
         raise ReportError(f"can't write the report to {out}: {error.strerror or error}") from None
@@ -44,29 +46,34 @@ def make(results: Path, out: Path, progress: bool = False) -> Path:
 def figures(results: Results, headline: str) -> list[Figure]:
     """Every figure that the report may have, in the order of the page."""
     listed: list[Figure] = [("answer", "The answer at a glance", partial(answer, results, headline))]
-    for problem in results.problems:
+    for p in results.problems:
         listed += [
-            (
-                f"quality-{slug(problem)}",
-                f"Quality against NFE: {problem}",
-                partial(quality_against_nfe, results, problem),
-            ),
-            (f"mode-mixture-{slug(problem)}", f"Mode mixture: {problem}", partial(mode_mixture, results, problem)),
+            (f"quality-{slug(p)}", f"Quality against NFE: {p}", partial(quality_against_nfe, results, p)),
+            (f"mode-mixture-{slug(p)}", f"Mode mixture: {p}", partial(mode_mixture, results, p)),
         ]
     listed += [("frontier", "Quality against novelty", partial(frontier, results))]
-    for problem in results.problems:
+    for p in results.problems:
         listed += [
-            (f"samples-{slug(problem)}", f"Samples: {problem}", partial(pictures.samples, results, problem)),
-            (
-                f"trajectories-{slug(problem)}",
-                f"Trajectories: {problem}",
-                partial(pictures.trajectories, results, problem),
-            ),
+            (f"samples-{slug(p)}", f"Samples: {p}", partial(pictures.samples, results, p)),
+            (f"trajectories-{slug(p)}", f"Trajectories: {p}", partial(pictures.trajectories, results, p)),
         ]
     return [*listed, ("ot-convergence", "Convergence of the transport solve", partial(ot_convergence, results))]
 
 
-def _draw(listed: list[Figure], folder: Path, progress: bool) -> list[Picture]:
+def _draw_all(listed: list[Figure], folder: Path, progress: bool, jobs: int) -> list[Picture]:
+    """Draw every figure, on `jobs` processes, this one among them; in the order given."""
+    if jobs < 2:
+        return _draw(listed, folder, progress)
+    with ProcessPoolExecutor(jobs - 1, mp_context=get_context("spawn")) as pool:
+        parts = [pool.submit(_draw, listed[k::jobs], folder) for k in range(1, jobs)]
+        drawn = _draw(listed[::jobs], folder, progress)
+        drawn += [picture for part in parts for picture in part.result()]
+    order = [name for name, _, _ in listed]
+    return sorted(drawn, key=lambda picture: order.index(picture.name))
+
+
+def _draw(listed: list[Figure], folder: Path, progress: bool = False) -> list[Picture]:
+    """Draw and save figures; those that the results have nothing for are left out."""
     theme()
     drawn = []
     for name, heading, draw in tqdm(listed, desc="figures", disable=not progress, leave=False):

@@ -9,20 +9,23 @@ from benchmark.report.comparing import (
     FEW,
     LONG,
     MUCH_LESS,
+    OURS,
+    RANDOM,
     RATE_MARGIN,
+    REAL,
+    UNSOLVED,
     Comparison,
     compare,
     decide,
+    few_budget,
     margin,
     same_or_not,
-    show,
 )
 from benchmark.report.reading import Results
-from benchmark.report.vocabulary import COPIES, MIXTURE, NOT_FAST, family, metric, title
+from benchmark.report.vocabulary import COPIES, MIXTURE, NOT_FAST, family
 from benchmark.report.wording import in_words, listed, told
 
 SUPPORTED, NOT_SUPPORTED, UNDECIDED = "supported", "not supported", "undecided"
-OURS, RANDOM, UNSOLVED, COPY, REAL = "dpmot", "random-latent", "unsolved-map", "copy-target", "held-out"
 
 
 @dataclass(frozen=True)
@@ -161,7 +164,8 @@ def the_map(results: Results) -> Verdict:
             needs.append(_run(problem, RANDOM, FEW, _latents(results, problem)))
         for arm in results.arms(problem, base=False):
             if arm.split(" ")[0] == UNSOLVED and names[0]:
-                pair = compare(results, problem, names[0], (arm, budget), (other, budget))
+                control = results.alike(problem, arm, RANDOM) or ""
+                pair = compare(results, problem, names[0], (arm, budget), (control, budget))
                 unsolved += [pair] if pair else []
     tested, without = same_or_not(found), same_or_not(unsolved, deciding=False)
     outcomes = {c.outcome for c in tested}
@@ -211,36 +215,6 @@ def error_bound(results: Results) -> Verdict:
 CLAIMS = (few_steps, fast_samplers, mode_mixture, the_map, error_bound)
 
 
-def context(results: Results) -> list[str]:
-    """What to keep in mind beside every verdict: copies, and what the results rest on."""
-    said = []
-    for problem in results.problems:
-        budget, name = few_budget(results, problem), results.quality(problem)
-        if budget is None or COPIES not in results.metrics(problem):
-            continue
-        shares = {arm: results.by_seed(problem, arm, budget, COPIES).mean() for arm in (OURS, RANDOM, REAL)}
-        parts = [f"{title(arm)} {show(COPIES, share)}" for arm, share in shares.items() if share == share]
-        text = f"Copies of training examples on {problem} at {budget} NFE: {listed(parts)}."
-        copied = results.by_seed(problem, COPY, budget, name or "")
-        if name and len(copied):
-            value = show(name, copied.mean())
-            text += f" Copying a target outright, without the network, gives {metric(name).label} {value}."
-        said.append(text)
-    if len(results.runs):
-        seeds = results.runs.groupby(["problem", "label", "nfe"])["seed"].nunique()
-        counts = [f"{n:,}" for n in sorted(results.runs["samples"].unique())]
-        said.append(
-            f"All of this rests on {listed(results.problems)}, at most {seeds.max()} seeds and {listed(counts)} "
-            "samples a run. It says nothing about other data, networks or scales."
-        )
-    return said
-
-
-def few_budget(results: Results, problem: str) -> int | None:
-    """The largest budget of at most `FEW` at which DPM-OT was run."""
-    return max((n for n in results.budgets(problem, OURS) if n <= FEW), default=None)
-
-
 def _plain(results: Results, problem: str) -> list[str]:
     return [a for a in results.arms(problem) if family(a) == "plain"]
 
@@ -256,9 +230,13 @@ def _equal_budgets(
 
 def _with(results: Results, comparisons: Sequence[Comparison], other: str) -> list[Comparison]:
     """DPM-OT against another arm on the problems and metrics of these comparisons, at DPM-OT's largest few budget."""
-    asked = {(c.problem, c.metric): few_budget(results, c.problem) for c in comparisons}
-    found = [compare(results, p, m, (OURS, n), (other, n)) for (p, m), n in asked.items() if n is not None]
-    return [c for c in found if c]
+    found = []
+    for problem, name in dict.fromkeys((c.problem, c.metric) for c in comparisons):
+        arm = (results.alike(problem, OURS, RANDOM) or "") if other == RANDOM else other
+        budget = few_budget(results, problem)
+        pair = compare(results, problem, name, (OURS, budget), (arm, budget)) if budget is not None else None
+        found += [pair] if pair else []
+    return found
 
 
 def _status(tested: Sequence[Comparison]) -> str:
@@ -302,7 +280,7 @@ def _elsewhere(results: Results) -> list[str]:
         "no better": "no better",
         "better": "better with the map",
         "worse": "worse with the map",
-        "open": "not told apart",
+        "open": "too close to call",
     }
     counts = [f"{n} {words[o]}" for o in words if (n := sum(c.outcome == o for c in done))]
     return [

@@ -10,6 +10,8 @@ from benchmark.report.reading import Results
 from benchmark.report.statistics import equivalence, holm, mean_interval, no_gain, paired, pooled_spread, two_sided
 from benchmark.report.vocabulary import metric, title
 
+OURS, RANDOM, UNSOLVED, COPY, REAL = "dpmot", "random-latent", "unsolved-map", "copy-target", "held-out"
+
 LEVEL = 0.05
 FEW = 10
 LONG = 20
@@ -32,6 +34,8 @@ RULES = (
     "as large as the margin. C4 is refuted only where one of these holds in every metric and problem, an intersection "
     "of tests that needs no adjustment.",
     f"“Much less” mode mixture means less than {MUCH_LESS:.0%} of the other sampler's rate.",
+    "Distances are to independent exact draws where the law of the data is known, else to the training split, as is "
+    "usual for FID: there a copied training example costs nothing.",
     "C1 to C3 carry the remark “by copying” where DPM-OT's share of copies of training examples exceeds that of "
     f"held-out examples by more than {100 * COPY_MARGIN:g} points (lower 95% limit): copies have the quality of data "
     "whatever a sampler does.",
@@ -96,6 +100,11 @@ class Comparison:
 def show(name: str, value: float) -> str:
     """A value with three digits; rates in percent."""
     return f"{100 * value:.3g}%" if metric(name).rate else f"{value:.3g}"
+
+
+def few_budget(results: Results, problem: str) -> int | None:
+    """The largest budget of at most `FEW` at which DPM-OT was run."""
+    return max((n for n in results.budgets(problem, OURS) if n <= FEW), default=None)
 
 
 def compare(

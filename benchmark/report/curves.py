@@ -9,7 +9,7 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from benchmark.report.claims import COPY, OURS, REAL, few_budget
+from benchmark.report.comparing import COPY, OURS, REAL, few_budget
 from benchmark.report.reading import Results
 from benchmark.report.statistics import Interval, mean_interval
 from benchmark.report.style import WIDE, label_ends, log_ticks, panels, percent_axis, plain_ticks
@@ -69,13 +69,14 @@ def frontier(results: Results) -> FIGURE | None:
     shown = [p for p in results.problems if results.frontier(p)["sigma_m"].nunique() > 1 and results.quality(p)]
     if not shown:
         return None
-    fig, axes = panels(len(shown), 3.6 * len(shown), 4.2, rows=2, margins=(0.085, 0.13, 0.1, 0.07), gap=0.66)
-    fig.subplots_adjust(hspace=0.12)
+    fig, axes = panels(len(shown), 3.6 * len(shown), 4.2, rows=2, margins=(0.07, 0.135, 0.1, 0.06), gap=0.62)
+    fig.subplots_adjust(hspace=0.24)
     for column, problem in zip(axes.T, shown, strict=True):
         for ax, name in zip(column, (str(results.quality(problem)), COPIES), strict=True):
             _over_sigma_m(ax, results, problem, name)
         budget = int(results.frontier(problem)["nfe"].iloc[0])
-        column[0].set(title=f"{problem}, {budget} NFE", xlabel="", xticklabels=[])
+        quality = metric(str(results.quality(problem))).label
+        column[0].set(title=f"{quality}, {problem}, {budget} NFE", xlabel="", xticklabels=[])
     return fig, (
         "Quality (top) against novelty (bottom) over the noise level σ_M of the targets: mean and 95% interval over "
         "seeds. At small σ_M samples are the targets; from σ_M on, the network generates. Blue: the best plain sampler "
@@ -188,8 +189,7 @@ def _over_sigma_m(ax: Axes, results: Results, problem: str, name: str) -> None:
         means = [y for line in ax.lines for y in np.asarray(line.get_ydata(), dtype=float)]
         ax.set_ylim(0.6 * min(means), 1.6 * max(means))
         log_ticks(ax)
-    ax.set(xlabel=r"noise level $\sigma_M$ of the targets", ylabel=metric(name).label)
-    ax.yaxis.set_label_coords(-0.24, 0.5)
+    ax.set(xlabel=r"noise level $\sigma_M$ of the targets", ylabel="", title="copies of training examples")
     label_ends(ax, ends, 6.5)
 
 

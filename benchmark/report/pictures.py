@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
-from benchmark.report.claims import COPY, OURS, RANDOM, REAL, UNSOLVED, few_budget
+from benchmark.report.comparing import COPY, OURS, RANDOM, REAL, UNSOLVED, few_budget
 from benchmark.report.curves import FIGURE
 from benchmark.report.reading import Results
 from benchmark.report.style import WIDE, panels

@@ -8,8 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from benchmark.report.claims import OURS, few_budget
-from benchmark.report.comparing import compare
+from benchmark.report.comparing import OURS, compare, few_budget
 from benchmark.report.reading import Results, slug
 from benchmark.report.statistics import Interval, mean_interval
 from benchmark.report.vocabulary import FAMILIES, MAIN, family, metric, rank, title
@@ -43,23 +42,30 @@ class Table:
 
     Attributes:
         name: of its files; caption: what it shows; columns: header of each column of `cells`.
+        by: the number at whose change LaTeX draws a rule.
     """
 
     name: str
     caption: str
     columns: list[str]
+    by: str = ""
     cells: list[list[Cell]] = field(default_factory=list)
     numbers: list[dict[str, Any]] = field(default_factory=list)
 
     def markdown(self) -> str:
         """As a Markdown table."""
-        head = ["| " + " | ".join(self.columns) + " |", "|" + "---|" * len(self.columns)]
+        rules = "|".join("---:" if side == "r" else "---" for side in _alignment(self))
+        head = ["| " + " | ".join(self.columns) + " |", f"|{rules}|"]
         body = ["| " + " | ".join(c.text("**{}**").replace("|", "\\|") for c in row) + " |" for row in self.cells]
         return "\n".join([self.caption, "", *head, *body]) + "\n"
 
     def latex(self) -> str:
         """As a LaTeX table; needs the package booktabs."""
-        body = [" & ".join(_latex_cell(c) for c in row) + r" \\" for row in self.cells]
+        body = []
+        for i, row in enumerate(self.cells):
+            if self.by and i and self.numbers[i][self.by] != self.numbers[i - 1][self.by]:
+                body.append(r"\midrule")
+            body.append(" & ".join(_latex_cell(c) for c in row) + r" \\")
         lines = [
             r"\begin{table}",
             r"\centering\small",
@@ -98,6 +104,7 @@ def results_table(results: Results, problem: str) -> Table:
         f"Results on {problem}: mean ± 95% interval over seeds. Bold: best of its budget among arms that call the "
         "network.",
         ["sampler", "options", "NFE", "seeds", *map(heading, names), "fit s", "sample s"],
+        by="nfe",
     )
     rows = [
         (budget, label)
@@ -120,6 +127,7 @@ def frontier_table(results: Results) -> Table:
         "frontier",
         "Quality against novelty over the noise level of the targets: mean ± 95% interval over seeds.",
         ["problem", "sampler", "σ_M", "NFE", "seeds", *map(heading, names), "fit s", "sample s"],
+        by="problem",
     )
     for problem in results.problems:
         points = results.frontier(problem)
@@ -139,6 +147,7 @@ def controls_table(results: Results) -> Table:
         "Controls beside DPM-OT: mean ± 95% interval over seeds. Last: quality minus that of DPM-OT, paired over "
         "seeds.",
         ["problem", "sampler", "NFE", "seeds", *map(heading, names), "fit s", "sample s", "difference"],
+        by="problem",
     )
     for problem in results.problems:
         budget, quality = few_budget(results, problem), results.quality(problem)
@@ -163,9 +172,9 @@ _SOLVE: dict[str, tuple[str, Callable[[Any], str]]] = {
     "seconds": ("seconds", "{:.2f}".format),
     "chi2": ("χ²", "{:.3g}".format),
     "tv": ("TV", "{:.3g}".format),
-    "tv_bound": ("TV ≤ (95%)", "{:.3g}".format),
+    "tv_bound": ("certified TV ≤", "{:.3g}".format),
     "empty_cells": ("empty cells", "{:,}".format),
-    "converged": ("certified", str),
+    "converged": ("converged", str),
 }
 
 
@@ -175,6 +184,7 @@ def ot_table(results: Results) -> Table:
         "ot-solves",
         "Semi-discrete OT solves: the certificate, on fresh samples, and the cost (first seed of each arm).",
         ["problem", "arm", "σ_M", *(heading for heading, _ in _SOLVE.values())],
+        by="problem",
     )
     for solve in solves(results):
         table.numbers.append(solve)
@@ -239,7 +249,7 @@ def _add(
         cells.append(Cell(value.mean, value.half, metric(name).rate))
         numbers |= {name: value.mean, f"{name}_low": value.low, f"{name}_high": value.high}
     cost = {name: float(runs[name].mean()) for name in ("fit_seconds", "sampling_seconds")}
-    table.cells.append([*cells, *(Cell(f"{seconds:.3g}") for seconds in cost.values())])
+    table.cells.append([*cells, *(Cell("0" if seconds < 0.005 else f"{seconds:.3g}") for seconds in cost.values())])
     table.numbers.append(numbers | cost)
 
 
@@ -251,13 +261,13 @@ def _mark_best(table: Table, names: list[str]) -> None:
         column = table.columns.index(heading(name))
         for _, rows in numbers[numbers["nfe_counted"] > 0].groupby("nfe") if better else ():
             values = rows[name].dropna() * better
-            for index in values.index[values == values.max()]:
+            for index in values.index[values == values.max()] if len(values) > 1 else ():
                 cell = table.cells[index][column]
                 table.cells[index][column] = Cell(cell.value, cell.half, cell.percent, best=True)
 
 
 def _decimals(value: float) -> int:
-    """Decimals that show two significant digits of a half-width (three of a bare value below 1)."""
+    """Decimals that show two significant digits."""
     return 0 if value == 0 or not math.isfinite(value) else min(5, max(0, 1 - math.floor(math.log10(abs(value)))))
 
 

@@ -34,9 +34,11 @@ class Metric:
 
 METRICS: dict[str, Metric] = {
     "fid": Metric("FID", -1, meaning="Fréchet distance in the Inception features of FID"),
-    "fd": Metric("FD", -1, meaning="Fréchet distance in classifier features, to held-out examples"),
-    "w2": Metric("W₂", -1, meaning="exact Wasserstein-2 distance to held-out examples, debiased"),
+    "fd": Metric("FD", -1, meaning="Fréchet distance to the reference examples, in classifier features"),
+    "w2": Metric("W₂", -1, meaning="exact Wasserstein-2 distance to the reference examples, debiased"),
     "sliced_w2": Metric("sliced W₂", -1, meaning="Wasserstein-2 distance averaged over random directions"),
+    "w2_squared": Metric("W₂²", -1, meaning="its square: unbiased, so it may fall below zero near the floor"),
+    "sliced_w2_squared": Metric("sliced W₂²", -1, meaning="its square: unbiased, so it may fall below zero"),
     "modes_covered": Metric("modes covered", +1, True, "share of modes with at least a tenth of their true weight"),
     "mode_weights_tv": Metric("mode weights TV", -1, True, "total variation between the weights of modes and the true"),
     COPIES: Metric(

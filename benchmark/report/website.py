@@ -13,13 +13,14 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from benchmark.report.claims import Verdict, context
+from benchmark.report.claims import Verdict
 from benchmark.report.comparing import RULES
 from benchmark.report.reading import Results
 from benchmark.report.statistics import mean_interval
 from benchmark.report.tables import Table
 from benchmark.report.verdict import COLUMNS, QUESTION, headline, row, verdict_word
 from benchmark.report.vocabulary import FAMILIES, family, looks, metric, mixture_level, rank, title
+from benchmark.report.wording import context
 
 
 @dataclass(frozen=True)

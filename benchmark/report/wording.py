@@ -1,14 +1,15 @@
-"""Comparisons in plain words."""
+"""Comparisons, and what to keep in mind beside them, in plain words."""
 
 from collections.abc import Mapping, Sequence
 
-from benchmark.report.comparing import Comparison, show
-from benchmark.report.vocabulary import metric, title
+from benchmark.report.comparing import COPY, OURS, RANDOM, REAL, Comparison, few_budget, show
+from benchmark.report.reading import Results
+from benchmark.report.vocabulary import COPIES, metric, title
 
 SAME = {
     "same": "the same within the margin",
     "no better": "not better by more than the margin",
-    "open": "not told apart",
+    "open": "too close to call",
 }
 
 
@@ -41,10 +42,36 @@ def in_words(comparisons: Sequence[Comparison]) -> list[str]:
             f"{show(c.metric, c.second)})"
             for c in here
         ]
-        said.append(f"{title(arm)} beside {title(against)}: {'; '.join(told)}.")
+        text = f"{title(arm)} beside {title(against)}: {'; '.join(told)}."
+        said.append(text[0].upper() + text[1:])
     return said
 
 
 def listed(words: Sequence[str]) -> str:
     """`a, b and c`."""
     return f"{', '.join(words[:-1])} and {words[-1]}" if len(words) > 1 else "".join(words)
+
+
+def context(results: Results) -> list[str]:
+    """What to keep in mind beside every verdict: copies, and what the results rest on."""
+    said = []
+    for problem in results.problems:
+        budget, name = few_budget(results, problem), results.quality(problem)
+        if budget is None or COPIES not in results.metrics(problem):
+            continue
+        shares = {arm: results.by_seed(problem, arm, budget, COPIES).mean() for arm in (OURS, RANDOM, REAL)}
+        parts = [f"{title(arm)} {show(COPIES, share)}" for arm, share in shares.items() if share == share]
+        text = f"Copies of training examples on {problem} at {budget} NFE: {listed(parts)}."
+        copied = results.by_seed(problem, COPY, budget, name or "")
+        if name and len(copied):
+            value = show(name, copied.mean())
+            text += f" Copying a target outright, without the network, gives {metric(name).label} {value}."
+        said.append(text)
+    if len(results.runs):
+        seeds = results.runs.groupby(["problem", "label", "nfe"])["seed"].nunique()
+        counts = [f"{n:,}" for n in sorted(results.runs["samples"].unique())]
+        said.append(
+            f"All of this rests on {listed(results.problems)}, at most {seeds.max()} seeds and {listed(counts)} "
+            "samples a run. It says nothing about other data, networks or scales."
+        )
+    return said

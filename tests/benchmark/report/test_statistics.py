@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from benchmark.report.statistics import equivalence, holm, mean_interval, paired, pooled_spread, two_sided
+from benchmark.report.statistics import equivalence, holm, mean_interval, no_gain, paired, pooled_spread, two_sided
 
 
 def test_interval_is_students() -> None:
@@ -30,6 +30,7 @@ def test_tests_are_scipys() -> None:
     lower = stats.ttest_1samp(x, -1.5, alternative="greater").pvalue
     upper = stats.ttest_1samp(x, 1.5, alternative="less").pvalue
     assert equivalence(x, 1.5) == pytest.approx(max(lower, upper))
+    assert no_gain(x, 1.5) == pytest.approx(lower)
 
 
 def test_constant_differences_are_exact_knowledge() -> None:

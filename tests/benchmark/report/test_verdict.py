@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 from benchmark.report import verdict
-from benchmark.report.claims import NOT_SUPPORTED, SUPPORTED, UNDECIDED, Verdict, context, error_bound
+from benchmark.report.claims import NOT_SUPPORTED, SUPPORTED, UNDECIDED, Verdict, error_bound
 from benchmark.report.reading import arrange
 from benchmark.report.statistics import holm, two_sided
+from benchmark.report.wording import context
 from benchmark.store import key_of
 from tests.benchmark.report.synthetic import measured, quick, record
 
@@ -43,6 +44,31 @@ def test_worse_than_random_latents() -> None:
     assert judged(both(ours=1.5, random=1.0))["C4"].status == NOT_SUPPORTED
 
 
+def test_no_better_is_enough_to_refute() -> None:
+    """A map that does somewhat worse, by an amount that is not shown, still brings no gain as large as the margin."""
+    c4 = judged(both(ours=1.15, random=1.0, noise=0.12))["C4"]
+    assert c4.status == NOT_SUPPORTED
+    assert "no better" in {c.outcome for c in c4.comparisons if c.deciding}
+
+
+def test_compared_on_equal_latents() -> None:
+    """Random latents of other targets are no control, even where they were run most."""
+    records = [
+        record("digits", name, nfe, seed, {"fd": value + 0.01 * seed}, {"count": count})
+        for name, count, value, budgets in (
+            ("dpmot", 250, 1.0, (10,)),
+            ("random-latent", 250, 2.0, (10,)),
+            ("random-latent", 2000, 0.5, (5, 10, 20)),
+        )
+        for nfe in budgets
+        for seed in range(5)
+    ]
+    (deciding,) = (c for c in judged(records)["C4"].comparisons if c.deciding)
+    assert (deciding.against, deciding.second) == ("random-latent (count=250)", pytest.approx(2.02))
+    lonely = judged([r for r in records if r["metrics"]["fd"]["value"] < 1.5])["C4"]
+    assert lonely.status == UNDECIDED and lonely.needs[0].endswith("--set count=250")
+
+
 def test_better_on_one_problem_only_does_not_carry_the_claim() -> None:
     records = quick("mixture2d", "w2", ours=1, random=2) + quick("digits", "fd", ours=1, random=1)
     assert judged(records)["C4"].status == UNDECIDED
@@ -57,7 +83,7 @@ def test_an_unsolved_map_stands_beside() -> None:
     c4 = judged(both())["C4"]
     beside = [c for c in c4.comparisons if not c.deciding]
     assert {c.arm for c in beside} == {"unsolved-map"} and {c.outcome for c in beside} == {"worse"}
-    assert any("unsolved map" in text for text in c4.caveats)
+    assert any("Unsolved map" in text for text in c4.caveats)
 
 
 def test_long_run_beyond_the_margin() -> None:
@@ -130,7 +156,7 @@ def test_more_samples_then_newer_wins() -> None:
 def test_main_arm_is_the_one_with_most_runs() -> None:
     runs = [record("digits", "ddim", n, 0, {"fd": 1.0}, {"grid": "edm"}) for n in (5, 10)]
     found = arrange([*runs, record("digits", "ddim", 10, 0, {"fd": 2.0})], Path("nowhere"))
-    assert found.arms("digits") == ["ddim"] and found.arms("digits", base=False) == ["ddim", "ddim (defaults)"]
+    assert found.arms("digits") == ["ddim"] and found.arms("digits", base=False) == ["ddim", "ddim (grid=log-snr)"]
     assert found.by_seed("digits", "ddim", 10, "fd").tolist() == [1.0]
 
 
