@@ -177,12 +177,13 @@ def _applicable(judge: Judge, images: Images) -> list[str]:
 
 
 def _prepare(judge: Judge, metrics: Sequence[str]) -> None:
-    if set(metrics) & {"kd", "kd-subsets", "pr", "novelty"}:
+    if set(metrics) & {"fd", "fd-infinity"}:
+        _ = judge.gaussian
+    if set(metrics) & {"kd", "kd-subsets", "pr"}:
         _ = judge.data.features
     if "novelty" in metrics and judge.test is not None:
-        _ = judge.test.features
-        training.in_features(judge.data, judge.test)
-        training.in_pixels(judge.training_pixels, judge.data, judge.test)
+        training.in_features(judge.train, judge.test)
+        training.in_pixels(judge.training_pixels, judge.train, judge.test)
 
 
 def _open(path: Path, options: argparse.Namespace) -> Images:

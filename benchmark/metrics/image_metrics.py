@@ -1,7 +1,7 @@
 """The metrics of images by name: what each needs, and what it makes of one pass over the samples."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -55,9 +55,14 @@ class Judge:
         return self.given or self.data.gaussian
 
     @cached_property
+    def train(self) -> Reference:
+        """The training split, which novelty is about whatever split the distances are to."""
+        return self.data if self.data.split == "train" else replace(self.data, split="train")
+
+    @cached_property
     def training_pixels(self) -> Index:
-        """The reference's images, to find neighbours among."""
-        return training.pixel_index(self.data, self.extractor.device)
+        """The training images, to find neighbours among."""
+        return training.pixel_index(self.train, self.extractor.device)
 
     def measure(self, metrics: Iterable[str], found: Collected) -> dict[str, Estimate]:
         """All values of the named metrics.
@@ -135,7 +140,7 @@ def _mmr(judge: Judge, found: Collected) -> dict[str, Estimate]:
 
 def _novelty(judge: Judge, found: Collected) -> dict[str, Estimate]:
     """In pixels, in features (named after the extractor), and duplicates within the sample."""
-    train, test = judge.data, judge.test
+    train, test = judge.train, judge.test
     assert test is not None
     assert found.pixel_distances is not None and found.pixel_neighbours is not None
     labels = training.labels(train)

@@ -47,6 +47,11 @@ def test_all_metrics_of_a_file_of_images(run: Run, root: Path) -> None:
     assert copied["ct"]["value"] < -3 < new["ct"]["value"] and copied["authenticity"]["value"] == 0
 
 
+def test_novelty_is_about_the_training_split_whatever_the_reference(run: Run, root: Path) -> None:
+    _, values = run(str(root / "copies.npz"), "--split", "test", "--metrics", "novelty")
+    assert values["copy_share"]["value"] == 1 and "300 training examples" in values["copy_share"]["note"]
+
+
 def test_values_do_not_depend_on_the_batch(run: Run, root: Path) -> None:
     (_, some), (_, other) = (run(str(root / "new.npz"), "--batch", size) for size in ("7", "150"))
     for name, value in some.items():
