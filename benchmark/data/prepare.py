@@ -75,7 +75,7 @@ def _lmdb(path: Path) -> Source:
 
     def read(i: int) -> bytes:
         with environment.begin() as transaction:
-            return bytes(transaction.get(keys[i]))
+            return transaction.get(keys[i]) or b""
 
     return Source([key.decode("ascii", "replace") for key in keys], read, path.name)
 
@@ -140,7 +140,7 @@ def write_split(folder: Path, split: str, source: Source, chosen: list[int], cro
                 array.flush()
                 marker.write_text(json.dumps({"done": k + 1, "crop": crop}))
         array.flush()
-        digest = hashlib.sha256(array).hexdigest()
+        digest = hashlib.sha256(memoryview(array)).hexdigest()
         del array
         part.replace(final)
         marker.unlink(missing_ok=True)
@@ -200,5 +200,5 @@ def check_hashes(folder: Path, info: dict[str, Any]) -> Iterator[str]:
         except (OSError, ValueError, EOFError):
             yield split
             continue
-        if hashlib.sha256(np.ascontiguousarray(array)).hexdigest() != stated:
+        if hashlib.sha256(memoryview(np.ascontiguousarray(array))).hexdigest() != stated:
             yield split

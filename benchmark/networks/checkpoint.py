@@ -66,12 +66,13 @@ def save_network(
     kind = next((name for name, (_, cls) in ARCHITECTURES.items() if type(network) is cls), None)
     if kind is None:
         raise CheckpointError(f"{path}: {type(network).__name__} is no architecture that checkpoints know")
+    config: Any = network.config
     state = {
         name: (t.to(dtype) if t.is_floating_point() else t).detach().cpu().contiguous()
         for name, t in (tensors or network.state_dict()).items()
     }
     texts = {key: value if isinstance(value, str) else json.dumps(value) for key, value in metadata.items()}
-    header = {"format": FORMAT, "architecture": kind, "config": json.dumps(asdict(network.config)), **texts}
+    header = {"format": FORMAT, "architecture": kind, "config": json.dumps(asdict(config)), **texts}
     path = Path(path)
     scratch = path.with_name(f".{path.name}.{os.getpid()}")
     try:

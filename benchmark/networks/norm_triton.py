@@ -20,7 +20,7 @@ BACKWARD = {16: (256, 4), 64: (256, 8), 256: (128, 16), 1024: (8, 4), 4096: (8, 
 
 
 @triton.jit
-def _forward(
+def _forward(  # type: ignore[no-untyped-def]
     x, r, total, y, scale, shift, mean, rstd, film_stride, y_stride, channels, eps,
     PIXELS: tl.constexpr, TILE: tl.constexpr, GROUP: tl.constexpr, ADD: tl.constexpr, SILU: tl.constexpr,
 ):  # fmt: skip
@@ -49,7 +49,7 @@ def _forward(
 
 
 @triton.jit
-def _backward(
+def _backward(  # type: ignore[no-untyped-def]
     total, dy, dtotal, dx, scale, shift, dscale, dshift, mean, rstd, film_stride, y_stride, film_channels, channels,
     PIXELS: tl.constexpr, TILE: tl.constexpr, GROUP: tl.constexpr, ADD: tl.constexpr, SILU: tl.constexpr,
 ):  # fmt: skip
@@ -96,7 +96,8 @@ def _launch(x: Tensor, group_size: int, tiles: dict[int, tuple[int, int]]) -> tu
     return (channels // tile, len(x)), {"PIXELS": pixels, "TILE": tile, "GROUP": group_size, "num_warps": warps}
 
 
-def _nhwc(t: Tensor | None) -> Tensor | None:
+def _nhwc(t: Any) -> Any:
+    """A tensor with its channels last; None stays None."""
     return None if t is None else t.contiguous(memory_format=torch.channels_last)
 
 
@@ -140,7 +141,7 @@ class AddNorm(torch.autograd.Function):
         return total.view_as(total), None if skip is None else skip.view_as(skip), y
 
     @staticmethod
-    def backward(ctx: Any, dtotal: Tensor | None, dskip: Tensor | None, dy: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+    def backward(ctx: Any, dtotal: Tensor | None, dskip: Tensor | None, dy: Tensor) -> tuple[Tensor | None, ...]:
         total, skip, scale, shift, *moments = ctx.saved_tensors
         dy, c, n = _nhwc(dy), total.shape[1], len(total)
         dscale = torch.empty(n, dy.shape[1], device=total.device)

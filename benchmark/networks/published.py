@@ -106,11 +106,15 @@ def open_denoiser(source: str | os.PathLike[str], device: torch.device | str = "
     Raises:
         CheckpointError: it can't be used (one line).
     """
-    if Path(source).is_file():
-        return load_denoiser(source, device)
-    if Path(source).suffix or not (Path(source).is_dir() or str(source).count("/") == 1):
+    check_source(source)
+    return load_denoiser(source, device) if Path(source).is_file() else load_diffusers(source).to(device)
+
+
+def check_source(source: str | os.PathLike[str]) -> None:
+    """Raise CheckpointError where ``source`` is no file, no folder, and not like a name on the hub."""
+    name = str(source)
+    if not Path(source).exists() and (Path(source).suffix or name.count("/") != 1 or name.startswith("/")):
         raise CheckpointError(f"{source}: there is no such checkpoint, nor is it the name of a model on the hub")
-    return load_diffusers(source).to(device)
 
 
 def denoiser_hash(source: str | os.PathLike[str]) -> str:
@@ -119,6 +123,7 @@ def denoiser_hash(source: str | os.PathLike[str]) -> str:
     Raises:
         CheckpointError: there are none to read.
     """
+    check_source(source)
     folder = Path(source)
     if not folder.is_dir():
         return sha256(source) if folder.is_file() else f"hub:{source}"

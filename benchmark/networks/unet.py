@@ -7,6 +7,7 @@ Every activation is kept as NHWC (``channels_last``) in the compute type. The re
 import math
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -71,7 +72,9 @@ class Norm(nn.Module):
         self.scale, self.shift = nn.Parameter(torch.ones(channels)), nn.Parameter(torch.zeros(channels))
         self.group_size, self.silu = group_size, silu
 
-    def forward(self, x: Tensor, r: Tensor | None = None, skip: Tensor | None = None) -> tuple[Tensor, ...]:
+    def forward(
+        self, x: Tensor, r: Tensor | None = None, skip: Tensor | None = None
+    ) -> tuple[Tensor, Tensor | None, Tensor]:
         return add_norm(x, r, skip, self.scale[None], self.shift[None], self.group_size, self.silu)
 
 
@@ -97,8 +100,8 @@ class ResBlock(nn.Module):
             identity = self.project(total)
         else:  # the projection of the concatenation, without building it
             weight = self.project.weight.to(x.dtype).flatten(1).split([total.shape[1], skip.shape[1]], 1)
-            parts = (F.linear(t.permute(0, 2, 3, 1), w) for t, w in zip((total, skip), weight, strict=True))
-            identity = sum(parts).permute(0, 3, 1, 2)
+            one, other = (F.linear(t.permute(0, 2, 3, 1), w) for t, w in zip((total, skip), weight, strict=True))
+            identity = (one + other).permute(0, 3, 1, 2)
         return total, identity, self.conv2(h)
 
 
@@ -196,7 +199,9 @@ class UNet(nn.Module):
         film = iter(self.embed(c_noise))
         x = F.pixel_unshuffle(x, self.config.patch) if self.config.patch > 1 else x
         x = F.pad(x, (0, 0, 0, 0, 0, self.conv_in.weight.shape[1] - x.shape[1]))
-        x, r = self.conv_in(x.contiguous(memory_format=torch.channels_last)), None
+        x = self.conv_in(x.contiguous(memory_format=torch.channels_last))
+        r: Any = None
+        stage: Any
         skips: list[Tensor] = []
 
         for depth, stage in enumerate(self.down):

@@ -17,7 +17,7 @@ from benchmark.problems.base import Problem, Split
 from samplers.base import OptionError
 
 CHECKPOINTS = Path(__file__).resolve().parents[2] / "checkpoints"
-BATCH = 500
+BATCH = 100
 
 
 @dataclass(frozen=True)
@@ -29,6 +29,7 @@ class ImageProblem(Problem):
             the name of one on the hub; empty for the one that the suite ships, where it does.
         extractor: features of the Fréchet distance: `mobilenet_v2` (weights at $DPMOT_WEIGHTS), or `classifier`, the
             suite's own for this problem, where it ships one.
+        references: images that Fréchet distances are taken to, the first of the training split; fewer on a CPU.
         shard: samples to a shard, the least that is ever drawn; make it small on a CPU.
     """
 
@@ -36,12 +37,15 @@ class ImageProblem(Problem):
     classifier_file: ClassVar[Path | None] = None
     checkpoint: str = ""
     extractor: str = "mobilenet_v2"
+    references: int = 20_000
     shard: int = 500
 
     def __post_init__(self) -> None:
         choices = ["mobilenet_v2"] + (["classifier"] if self.classifier_file else [])
         if self.extractor not in choices:
             raise OptionError(f"{self.name}: unknown extractor '{self.extractor}': choose {' or '.join(choices)}")
+        if min(self.references, self.shard) < 1:
+            raise OptionError(f"{self.name}: references and shard must be at least 1")
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -94,6 +98,7 @@ class ImageProblem(Problem):
         return self._denoiser(x, sigma)
 
     def examples(self, split: Split, count: int) -> Tensor:
+        count = min(count, self.references) if split == "reference" else count
         images = np.array(self.data.images("test" if split == "test" else "train")[:count])
         return torch.from_numpy(images).permute(0, 3, 1, 2).float() / 127.5 - 1
 

@@ -1,0 +1,79 @@
+"""Image problems on tiny data sets of their format, with a tiny denoiser; errors in one line."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from benchmark.networks.checkpoint import save_network
+from benchmark.networks.unet import UNet, UNetConfig
+from benchmark.problems import make_problem
+from samplers.base import OptionError
+
+
+@pytest.fixture
+def root(tmp_path, monkeypatch):
+    """A data root with 12 + 6 random images of CIFAR-10's format and of CelebA's, and a denoiser for either."""
+    random = np.random.default_rng(0)
+    for name, side in (("cifar10", 32), ("celeba64", 64)):
+        (tmp_path / name).mkdir()
+        for split, count in (("train", 12), ("test", 6)):
+            images = random.integers(0, 256, (count, side, side, 3), dtype=np.uint8)
+            np.save(tmp_path / name / f"{split}.npy", images)
+            if name == "cifar10":
+                np.save(tmp_path / name / f"{split}_labels.npy", np.arange(count) % 10)
+        (tmp_path / name / "dataset.json").write_text(json.dumps({"train_sha256": "aa", "crop": "none"}))
+    config = UNetConfig(channels=(8,), blocks=(1,), attention=(), middle_attention=False, embedding=16)
+    save_network(tmp_path / "tiny.safetensors", UNet(config))
+    monkeypatch.setenv("DPMOT_DATA", str(tmp_path))
+    return tmp_path
+
+
+def test_cifar10_has_everything_a_run_needs(root):
+    problem = make_problem("cifar10", checkpoint=str(root / "tiny.safetensors"), references=5)
+    images = np.load(root / "cifar10" / "test.npy")
+    test = problem.examples("test", 4)
+    assert test.shape == (4, *problem.shape) and test.min() >= -1 and test.max() <= 1
+    assert np.array_equal(((test + 1) * 127.5).round().permute(0, 2, 3, 1).numpy(), images[:4])
+    assert len(problem.examples("train", 100)) == 12 and len(problem.examples("reference", 100)) == 5
+    assert problem.mode_weights.tolist() == pytest.approx([2 / 12, 2 / 12, *[1 / 12] * 8])
+    assert problem.denoiser(test, torch.tensor(1.0)).shape == test.shape
+    assert problem.features(test).shape == (4, 256)
+    torch.testing.assert_close(problem.posterior(test).sum(1), torch.ones(4, dtype=torch.float64), atol=1e-5, rtol=0)
+    assert problem.feature_name == "CIFAR-10 classifier"
+
+
+def test_fingerprint_follows_the_weights_and_the_data(root):
+    checkpoint = root / "tiny.safetensors"
+    before = make_problem("cifar10", checkpoint=str(checkpoint)).fingerprint()
+    save_network(checkpoint, UNet(UNetConfig(channels=(16,), blocks=(1,), attention=(), embedding=16)))
+    after = make_problem("cifar10", checkpoint=str(checkpoint)).fingerprint()
+    (root / "cifar10" / "dataset.json").write_text(json.dumps({"train_sha256": "bb"}))
+    other = make_problem("cifar10", checkpoint=str(checkpoint)).fingerprint()
+    assert len({json.dumps(x, sort_keys=True) for x in (before, after, other)}) == 3
+
+
+def test_celeba_takes_the_denoiser_it_is_given_and_has_one_mode(root):
+    problem = make_problem("celeba64", checkpoint=str(root / "tiny.safetensors"))
+    assert problem.denoiser(problem.examples("train", 2), torch.tensor(0.5)).shape == (2, 3, 64, 64)
+    assert problem.mode_weights.tolist() == [1.0] and problem.posterior(torch.zeros(3, 3, 64, 64)).shape == (3, 1)
+
+
+def test_what_is_missing_or_wrong_is_said_in_one_line(root, monkeypatch):
+    monkeypatch.setenv("DPMOT_WEIGHTS", str(root / "nowhere"))
+    given = {"checkpoint": str(root / "tiny.safetensors")}
+    np.save(root / "cifar10" / "train.npy", np.zeros((3, 16, 16, 3), np.uint8))
+    cases = [
+        (lambda: make_problem("celeba64").fingerprint(), "no denoiser is shipped"),
+        (lambda: make_problem("celeba64", checkpoint="/none.safetensors").fingerprint(), "/none.safetensors"),
+        (lambda: make_problem("celeba64", **given).features(torch.zeros(1, 3, 64, 64)), "DPMOT_WEIGHTS"),
+        (lambda: make_problem("cifar10", **given).examples("train", 1), "expected 32×32"),
+        (lambda: make_problem("lsun_bedroom64", **given).examples("train", 1), "no data in"),
+        (lambda: make_problem("cifar10", extractor="inception"), "mobilenet_v2 or classifier"),
+        (lambda: make_problem("cifar10", shard=0), "at least 1"),
+    ]
+    for case, said in cases:
+        with pytest.raises(OptionError) as caught:
+            case()
+        assert said in str(caught.value) and "\n" not in str(caught.value)
