@@ -3,7 +3,7 @@
 race    dpmot and every peer on the same targets, judged by the same certificate: time to TV ≤ 10, 5, 2, 1%
 solve   dpmot alone, at any size; under torchrun on several GPUs
 kernel  rates of the Triton kernel against the plain matrix product and PyTorch's three steps
-report  table and figure from the records in --out
+report  table and figures from the records in --out
 """
 
 import argparse
@@ -18,7 +18,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
-from . import race, rates, report
+from . import plane, race, rates, report
 from .targets import latents
 
 
@@ -72,7 +72,7 @@ def _kernel(a: argparse.Namespace) -> None:
 
 
 def _report(a: argparse.Namespace) -> None:
-    for path in report.write(a.out):
+    for path in [*report.write(a.out), *plane.draw(a.out)]:
         print(path)
 
 

@@ -71,6 +71,9 @@ def pot(targets: Tensor, seed: int, options: dict[str, Any]) -> Run:
     from ot import semidiscrete
 
     n, d = targets.shape
+    scale = options.pop("lr_scale", None)
+    if scale is not None:  # of POT's own default
+        options["lr0"] = scale * math.sqrt(n * options["batch_size"])
     squares = targets.square().sum(dim=1)
     for total in checkpoints(n):
         rng = torch.Generator(targets.device).manual_seed(seed)
@@ -121,15 +124,17 @@ PEERS: dict[str, tuple[Peer, dict[str, dict[str, Any]]]] = {
         pot,
         {
             "default": {"batch_size": 32},
-            "batch 1024": {"batch_size": 1024},
-            "batch 1024, no entropy": {"batch_size": 1024, "decreasing_reg": False},
+            "batch 256, no entropy": {"batch_size": 256, "decreasing_reg": False},
+            "batch 256, no entropy, 10 lr": {"batch_size": 256, "decreasing_reg": False, "lr_scale": 10.0},
+            "batch 256, no entropy, 100 lr": {"batch_size": 256, "decreasing_reg": False, "lr_scale": 100.0},
         },
     ),
     "OTT-JAX": (
         ott,
         {
-            "Adam 0.1": {"batch": 1024, "lr": 0.1, "halve": 50},
-            "Adam 1": {"batch": 1024, "lr": 1.0, "halve": 50},
+            "Adam 0.1": {"batch": 1024, "lr": 0.1, "halve": 400},
+            "Adam 1": {"batch": 1024, "lr": 1.0, "halve": 400},
+            "Adam 10": {"batch": 1024, "lr": 10.0, "halve": 400},
         },
     ),
     "DPM-OT (released scheme)": (
