@@ -12,7 +12,7 @@ import numpy as np
 import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, NullLocator
+from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
 from PIL import Image
 from scipy.optimize import isotonic_regression
 
@@ -142,8 +142,10 @@ def log_ticks(ax: Axes, axis: str = "y") -> None:
     low, high = sorted(ax.get_ylim() if axis == "y" else ax.get_xlim())
     if low <= 0:
         return
-    decades = range(int(np.floor(np.log10(low))), int(np.ceil(np.log10(high))) + 1)
     span = np.log10(high / low)
     factors = (1, 2, 5) if 0.8 < span < 2.5 else (1,) if span >= 2.5 else (1, 1.5, 2, 3, 4, 5, 7)
+    decades = range(int(np.floor(np.log10(low))), int(np.ceil(np.log10(high))) + 1)
     ticks = [f * 10.0**d for d in decades for f in factors if low <= f * 10.0**d <= high]
+    if len(ticks) < 2:
+        ticks = [t for t in MaxNLocator(4).tick_values(low, high) if low <= t <= high]
     plain_ticks(ax, ticks, axis)

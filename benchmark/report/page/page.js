@@ -33,7 +33,7 @@
   let sorted = { column: 0, down: false };
   let scale = [0, 1];
 
-  const seconds = (v) => (missing(v) ? "–" : Number(v.toPrecision(3)).toString());
+  const seconds = (v) => (missing(v) ? "–" : v < 0.005 ? "0" : Number(v.toPrecision(3)).toString());
 
   function element(tag, text, attributes = {}) {
     const made = document.createElement(tag);
