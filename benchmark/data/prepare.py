@@ -140,7 +140,7 @@ def write_split(folder: Path, split: str, source: Source, chosen: list[int], cro
                 array.flush()
                 marker.write_text(json.dumps({"done": k + 1, "crop": crop}))
         array.flush()
-        digest = hashlib.sha256(memoryview(array)).hexdigest()
+        digest = hashlib.sha256(array.data).hexdigest()
         del array
         part.replace(final)
         marker.unlink(missing_ok=True)
@@ -200,5 +200,5 @@ def check_hashes(folder: Path, info: dict[str, Any]) -> Iterator[str]:
         except (OSError, ValueError, EOFError):
             yield split
             continue
-        if hashlib.sha256(memoryview(np.ascontiguousarray(array))).hexdigest() != stated:
+        if hashlib.sha256(np.ascontiguousarray(array).data).hexdigest() != stated:
             yield split

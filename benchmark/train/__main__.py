@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -82,7 +83,8 @@ OVERRIDES = ("images", "batch", "lr", "p_mean", "p_std", "decay", "ema", "warmup
 def main(argv: list[str] | None = None) -> int:
     argv = sys.argv[1:] if argv is None else argv
     args = parser().parse_args(argv)
-    recipe = {"denoiser": DENOISERS, "classifier": CLASSIFIERS}[args.command][args.problem]
+    recipes: dict[str, dict[str, Any]] = {"denoiser": DENOISERS, "classifier": CLASSIFIERS}
+    recipe = recipes[args.command][args.problem]
     recipe = replace(recipe, **{k: v for k in OVERRIDES if (v := getattr(args, k, None)) is not None})
     processes = int(os.environ.get("WORLD_SIZE", 1))
     launcher = f"torchrun --nproc-per-node {processes}" if processes > 1 else "python"
@@ -98,7 +100,7 @@ def main(argv: list[str] | None = None) -> int:
         outputs = Outputs(out, work, args.every or max(1, recipe.images // 10), command)
         measure = frechet_measure(args, workers) if args.fd else None
         train_denoiser(args.problem, recipe, outputs, workers, args.data, args.seed, args.resume, args.init, measure)
-    except (DataError, ValueError) as error:
+    except (DataError, ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     finally:

@@ -64,7 +64,7 @@ def train_classifier(
         raise ValueError(f"{problem}: has no labels, so no classifier can be trained on it")
     torch.manual_seed(seed)
     generator = torch.Generator(device).manual_seed(seed)
-    model = Classifier(recipe.network).to(device, memory_format=torch.channels_last)
+    model = Classifier(recipe.network).to(device).to(memory_format=torch.channels_last)
     steps = recipe.epochs * (len(train.images) // recipe.batch)
     optimiser = torch.optim.SGD(
         model.parameters(), lr=recipe.lr, momentum=0.9, nesterov=True, weight_decay=recipe.weight_decay
@@ -85,7 +85,7 @@ def train_classifier(
     model.eval()
     record = {"test_accuracy": accuracy(model, test.images, test.labels)}
     seen = steps * recipe.batch
-    stated = {"problem": problem, "command": command, "images_seen": seen, "seed": seed, **record}
+    stated: dict[str, Any] = {"problem": problem, "command": command, "images_seen": seen, "seed": seed, **record}
     save_network(checkpoint, model, dtype=getattr(torch, recipe.store), **stated)
     tqdm.write(f"wrote {checkpoint}: test accuracy {record['test_accuracy']:.4f}")
     return record

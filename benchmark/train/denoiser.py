@@ -66,11 +66,14 @@ class DenoiserTraining:
         self.denoiser = Denoiser(UNet(recipe.network), dtype).to(device)
         self.average = Denoiser(UNet(recipe.network), dtype).to(device).eval().requires_grad_(False)
         self.average.load_state_dict(self.denoiser.state_dict())
-        self.parameters = list(self.network.parameters())
+        self.parameters: list[Tensor] = list(self.network.parameters())
         self.gradients = torch.zeros(sum(p.numel() for p in self.parameters), device=device)  # one buffer to sum over
         parts = self.gradients.split([p.numel() for p in self.parameters])
-        for p, part in zip(self.parameters, parts, strict=True):
-            p.grad = part.as_strided(p.shape, p.stride())
+        self._gradient_views = [
+            part.as_strided(p.shape, p.stride()) for p, part in zip(self.parameters, parts, strict=True)
+        ]
+        for p, view in zip(self.parameters, self._gradient_views, strict=True):
+            p.grad = view
         inner = [p for name, p in self.network.named_parameters() if p.dim() == 4 and not name.startswith("conv_")]
         chosen = set(inner)
         outer = [p for p in self.parameters if p not in chosen]
@@ -115,7 +118,7 @@ class DenoiserTraining:
         """Loss and gradients of the drawn batch."""
         losses = edm_loss(self.denoiser, self.x0, self.sigma, self.noise, self.recipe.network.sigma_data)
         loss = losses.mean()
-        torch._foreach_copy_([p.grad for p in self.parameters], torch.autograd.grad(loss, self.parameters))
+        torch._foreach_copy_(self._gradient_views, torch.autograd.grad(loss, self.parameters))
         self.loss.copy_(loss.detach())
 
     def learning_rate(self) -> float:
@@ -143,7 +146,7 @@ class DenoiserTraining:
         self.step += 1
         weight = 1 - 0.5 ** (self.step_images / (self.recipe.ema * self.seen))
         with torch.no_grad():
-            torch._foreach_lerp_(list(self.average.network.parameters()), self.parameters, weight)
+            torch._foreach_lerp_([*self.average.network.parameters()], self.parameters, weight)
         return self.loss.clone()
 
     def state(self) -> dict[str, Any]:
@@ -265,7 +268,12 @@ def train_denoiser(
             grid = draw_samples(training.average, shape, 100, workers.device)
             save_grid(grid, outputs.work / f"samples-{training.seen:09d}.png")
             write_state(training, state_file)
-            stated = {"problem": problem, "command": outputs.command, "images_seen": training.seen, "seed": seed}
+            stated: dict[str, Any] = {
+                "problem": problem,
+                "command": outputs.command,
+                "images_seen": training.seen,
+                "seed": seed,
+            }
             stated |= record
             stated["recipe"] = {name: value for name, value in vars(recipe).items() if name != "network"}
             save_network(outputs.checkpoint, training.average.network, dtype=getattr(torch, recipe.store), **stated)

@@ -87,6 +87,14 @@ DENOISERS = {
     "cifar10": DenoiserRecipe(network=UNetConfig(), images=5_600_000, lr=2e-3),
 }
 
+for _name in ("celeba64", "lsun_bedroom64"):
+    DENOISERS[_name] = DenoiserRecipe(
+        network=UNetConfig(channels=(128, 256, 256, 256), blocks=(2, 2, 2, 2), attention=(3,)),
+        images=5_600_000,
+        batch=128,
+        lr=1e-3,
+    )
+
 CLASSIFIERS = {
     "digits": ClassifierRecipe(
         network=ClassifierConfig(image_channels=1, stem=16, channels=(32, 32)),

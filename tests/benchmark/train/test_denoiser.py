@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from benchmark.networks.checkpoint import read_checkpoint
-from benchmark.networks.unet import UNetConfig
+from benchmark.networks.unet import UNet, UNetConfig
 from benchmark.train.__main__ import main
 from benchmark.train.denoiser import DenoiserTraining, Outputs, train_denoiser
 from benchmark.train.evaluate import denoising_loss, draw_samples
@@ -113,3 +113,13 @@ def test_command_line_errors_are_one_line_and_exit_2(arguments, said, capsys, tm
     assert main([*arguments.split(), "--device", "cpu"]) == 2
     error = capsys.readouterr().err.strip().splitlines()[-1]
     assert error.startswith("error: ") and said in error
+
+
+@pytest.mark.parametrize("problem", DENOISERS)
+def test_every_recipe_makes_a_network_that_fits_one_checkpoint_file(problem):
+    """At most 58 MiB as stored, which is what the suite ships at most."""
+    recipe = DENOISERS[problem]
+    with torch.device("meta"):
+        network = UNet(recipe.network)
+    size = getattr(torch, recipe.store).itemsize * sum(p.numel() for p in network.parameters())
+    assert size <= 58 * 2**20
