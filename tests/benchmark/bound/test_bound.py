@@ -60,7 +60,7 @@ def test_equal_masses_are_the_random_latents_of_the_suite() -> None:
     """The sampler `random-latent`, run through its own code, returns the atoms that the study measures."""
     cell = replace(SMALL, targets=7)
     problem, width = mixture(cell.mixture), exact_flow(cell.mixture).width
-    sampler = RandomLatent(sigma_m=cell.level * width, sigma_min=cell.end * width, count=7)
+    sampler = RandomLatent(sigma_m=cell.level * width, sigma_min=cell.end * width, grid="log-snr", count=7)
     noise = ShardNoise(0, 0, (50, 4), torch.float64)
     samples = sampler.fit(problem, cell.intervals + 1).sample(problem.denoiser, noise)
     latents = make_latents(problem, "train", 7, cell.level * width, 0)
