@@ -32,7 +32,8 @@ def quality_against_nfe(results: Results, problem: str) -> FIGURE | None:
     for ax, name in zip(axes[0], names, strict=True):
         _against_nfe(ax, results, problem, name)
     caption = (
-        f"Quality on {problem} against network evaluations: mean and 95% interval over seeds; lower is better. Right: "
+        f"Quality on {problem} against network evaluations: mean and 95% interval over seeds; lower is better; "
+        "lines leave the frame where values are far above the rest. Right: "
         "share of samples that are copies of training examples. Grey: held-out examples."
     )
     return fig, caption

@@ -60,7 +60,7 @@ class Table:
         return "\n".join([self.caption, "", *head, *body]) + "\n"
 
     def latex(self) -> str:
-        """As a LaTeX table; needs the package booktabs."""
+        """As a LaTeX table as wide as the text; needs the packages booktabs and graphicx."""
         body = []
         for i, row in enumerate(self.cells):
             if self.by and i and self.numbers[i][self.by] != self.numbers[i - 1][self.by]:
@@ -71,13 +71,14 @@ class Table:
             r"\centering\small",
             rf"\caption{{{latex(self.caption)}}}",
             rf"\label{{tab:{self.name}}}",
+            r"\resizebox{\textwidth}{!}{%",
             rf"\begin{{tabular}}{{{_alignment(self)}}}",
             r"\toprule",
             " & ".join(map(latex, self.columns)) + r" \\",
             r"\midrule",
             *body,
             r"\bottomrule",
-            r"\end{tabular}",
+            r"\end{tabular}}",
             r"\end{table}",
         ]
         return "\n".join(lines) + "\n"
