@@ -19,35 +19,11 @@ from benchmark.train.evaluate import denoising_loss, draw_samples, edm_loss, sav
 from benchmark.train.images import Split, as_float, load_split
 from benchmark.train.muon import Muon
 from benchmark.train.recipes import DenoiserRecipe
+from benchmark.train.replay import Replayed
 from benchmark.train.workers import Workers
 
 Measure = Callable[[Denoiser], dict[str, Any]]
 """Figures of a denoiser, for the log."""
-
-
-class Replayed:
-    """A function that, on CUDA, runs eagerly a few times, then is recorded as a graph and replayed."""
-
-    def __init__(self, function: Callable[[], Any], device: torch.device, eager: int = 3):
-        self.function, self.device, self.eager = function, device, eager
-        self.graph: torch.cuda.CUDAGraph | None = None
-
-    def __call__(self) -> None:
-        if self.device.type != "cuda":
-            self.function()
-        elif self.eager:
-            self.eager -= 1
-            side = torch.cuda.Stream(self.device)
-            side.wait_stream(torch.cuda.current_stream())
-            with torch.cuda.stream(side):
-                self.function()
-            torch.cuda.current_stream().wait_stream(side)
-        else:
-            if self.graph is None:
-                self.graph = torch.cuda.CUDAGraph()
-                with torch.cuda.graph(self.graph, capture_error_mode="thread_local"):
-                    self.function()
-            self.graph.replay()
 
 
 class DenoiserTraining:
