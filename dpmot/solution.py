@@ -22,7 +22,7 @@ class Solution:
 
     certificate: of exactly these heights; converged: whether it reached `tv`, the target, at `confidence`.
     samples: source samples the optimisation used; certificate_samples: those of all certificates.
-    seconds: wall-clock by phase (start, burn-in, descent, certificate). history: one entry per certificate.
+    seconds: wall-clock by phase (prepare, start, burn-in, descent, certificate). history: one entry per certificate.
     problem: fingerprint of the problem these heights belong to.
     """
 

@@ -76,12 +76,16 @@ def solve(
             raise ValueError(f"{name} must lie between 0 and 1, got {value}")
     if max_samples is not None and max_samples < 1:
         raise ValueError(f"max_samples must be positive, got {max_samples}")
+    begun = time.perf_counter()
     cells = Cells.of(problem, device, precision)
+    _synchronize(cells.device)
+    prepared = time.perf_counter() - begun
     solver = _Solver(cells, tv, confidence, max_samples, seed, subspace_size(cells) if recycle else 0, progress)
     identity = {"problem": fingerprint(problem), "seed": seed, "subspace": solver.subspace}
     keep = _Checkpoint(Path(checkpoint), identity) if checkpoint is not None else None
     state = keep.load(cells.device) if keep else None
     state = state or solver.start(heights)
+    state.seconds["prepare"] = state.seconds.get("prepare", 0.0) + prepared
     solution = solver.run(state, keep)
     if keep:
         keep.path.unlink(missing_ok=True)

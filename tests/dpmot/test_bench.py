@@ -1,6 +1,7 @@
-"""The benchmark runs end to end on synthetic targets, its peers solve what they claim to, and its mistakes are one line."""
+"""The benchmark runs end to end on synthetic targets, its peers solve what they claim to, mistakes are one line."""
 
 import json
+from itertools import pairwise
 
 import pytest
 import torch
@@ -11,6 +12,8 @@ from dpmot.bench.peers import PEERS
 from dpmot.bench.race import reached
 from dpmot.bench.targets import latents
 
+CPU = ["--device", "cpu"]
+
 
 @pytest.mark.parametrize("name", ["POT", "DPM-OT (released scheme)", "staged Adam (as AlignFlow)"])
 def test_a_peer_moves_towards_the_solution(name):
@@ -18,18 +21,16 @@ def test_a_peer_moves_towards_the_solution(name):
     targets -= targets.mean(dim=0)
     problem = SemiDiscreteProblem(targets)
     peer, settings = PEERS[name]
-    run = peer(targets, 0, dict(list(settings.values())[-1]))
+    run = peer(targets, 0, dict(next(iter(settings.values()))))
     curve = [next(run) for _ in range(14)]
-    assert all(a[1] <= b[1] for a, b in zip(curve[:-1], curve[1:], strict=True))
+    assert all(a[1] <= b[1] for a, b in pairwise(curve))
     before, after = (certify(problem, h, 20_000).chi2 for h in (torch.zeros(20), curve[-1][0]))
     assert after < 0.5 * before
 
 
 def test_race_and_report_end_to_end(tmp_path, capsys):
     options = ["--targets", "24", "--sigma", "0.1", "--data", "/nowhere", "--out", str(tmp_path)]
-    assert (
-        main(["race", *options, "--tv", "0.2", "--budget", "0.2", "--peers", "AE-OT (pyOMT)", "--device", "cpu"]) == 0
-    )
+    assert main(["race", *options, "--tv", "0.2", "--budget", "0.2", "--peers", "AE-OT (pyOMT)", *CPU]) == 0
     (record,) = [json.loads(path.read_text()) for path in tmp_path.glob("race*.json")]
     mine = record["runs"][0]
     assert mine["converged"] and mine["judge"]["tv_bound"] <= 0.2 and "synthetic" in record["problem"]["targets"]
@@ -39,7 +40,7 @@ def test_race_and_report_end_to_end(tmp_path, capsys):
     assert "AE-OT" in table and "**dpmot**" in table and (tmp_path / "race.png").stat().st_size > 10_000
     assert (tmp_path / "cells.png").exists()
     capsys.readouterr()
-    for arguments in (["report", "--out", str(tmp_path / "none")], ["race", *options, "--tv", "7", "--device", "cpu"]):
+    for arguments in (["report", "--out", str(tmp_path / "none")], ["race", *options, "--tv", "7", *CPU]):
         assert main(arguments) == 2
         assert capsys.readouterr().err.startswith("error: ")
 
