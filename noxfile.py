@@ -36,7 +36,7 @@ def benchmark(session: nox.Session) -> None:
     Other runs by `nox -s benchmark -- --sampler ddim`; another folder by `--out DIR`.
     """
     session.install("-e", ".")
-    asked = session.posargs or ["--suite", "quick"]
+    asked = session.posargs or ["--suite", "quick", "--jobs", "2"]
     out = asked[asked.index("--out") + 1] if "--out" in asked else "local-results"
     session.run("python", "-m", "benchmark.run", *asked, *([] if "--out" in asked else ["--out", out]))
     if not session.posargs or "--suite" in asked:

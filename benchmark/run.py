@@ -14,7 +14,7 @@ import argparse
 import os
 import sys
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import torch
 from tqdm import tqdm
@@ -23,6 +23,7 @@ from benchmark import suites
 from benchmark.execute import Executor
 from benchmark.metrics import MetricError
 from benchmark.plan import Case, Plan, Run, make_plan
+from benchmark.pool import execute_all
 from benchmark.problems import problem_class, problem_names, problem_options
 from benchmark.store import Record, Store, StoreError, describe
 from samplers.base import OptionError
@@ -61,6 +62,9 @@ def parser() -> argparse.ArgumentParser:
     add("--data", metavar="DIR", help="folder of the data sets (default $DPMOT_DATA, else ~/.cache/dpmot)")
     add("--device", default="auto", help="auto, cpu, cuda, cuda:1, ... (auto: cuda where there is one)")
     add("--batch", type=int, metavar="N", help="samples that the network sees at once (default a whole shard)")
+    add(
+        "--jobs", type=int, default=1, metavar="N", help="runs at a time, each in a process with one thread (default 1)"
+    )
     add("--force", action="store_true", help="repeat runs that are finished")
     add("--dry-run", action="store_true", help="show what would be run, and run nothing")
     add("--list", action="store_true", help="show samplers with their options, and problems; run nothing")
@@ -76,9 +80,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         if arguments.list:
             show_list()
             return 0
-        if arguments.batch is not None and arguments.batch < 1:
-            raise OptionError(f"--batch must be at least 1, got {arguments.batch}")
-        plan = make_plan(cases(arguments), pick_device(arguments.device), strict=arguments.suite is None)
+        for name in ("batch", "jobs"):
+            value = getattr(arguments, name)
+            if value is not None and value < 1:
+                raise OptionError(f"--{name} must be at least 1, got {value}")
+        asked, device = cases(arguments), pick_device(arguments.device)
+        plan = make_plan(asked, device, strict=arguments.suite is None)
         for line in plan.left_out:
             print(f"left out: {line}")
         store = Store(arguments.out)
@@ -88,7 +95,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         if len(todo) < len(plan.runs):
             finished = len(plan.runs) - len(todo)
             print(f"{finished} of {len(plan.runs)} runs are finished and skipped (--force repeats them)")
-        return execute(todo, Executor(store, arguments.batch), forced=arguments.force)
+        executor = Executor(store, arguments.batch)
+        return execute(execute_all(todo, asked, device, executor, arguments.jobs, arguments.force), len(todo), store)
     except (OptionError, StoreError, MetricError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -146,17 +154,16 @@ def pick_device(name: str) -> str:
     return name
 
 
-def execute(todo: list[Run], executor: Executor, forced: bool) -> int:
+def execute(done: Iterable[tuple[Run, Record]], count: int, store: Store) -> int:
     """Carry out runs with progress; 1 where one failed."""
     failed = []
-    with tqdm(todo, unit="run", dynamic_ncols=True, disable=not todo) as bar:
-        for run in bar:
-            bar.set_description(f"{run.problem.name} {run.entry.name}")
-            record = executor.execute(run, anew=forced)
+    with tqdm(done, total=count, unit="run", dynamic_ncols=True, disable=not count) as bar:
+        for run, record in bar:
             if record["status"] != "ok":
                 failed.append(f"{run}: {record['error']}")
             bar.write(line(run, record))
-    print(f"{len(todo) - len(failed)} runs done, {len(failed)} failed; records in {executor.store.root / 'runs'}")
+    store.tidy()
+    print(f"{count - len(failed)} runs done, {len(failed)} failed; records in {store.root / 'runs'}")
     for text in failed:
         print(f"failed: {text}", file=sys.stderr)
     return 1 if failed else 0

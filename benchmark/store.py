@@ -7,6 +7,7 @@
 Files are written to a temporary name and renamed, so that a killed run leaves nothing half-written.
 """
 
+import contextlib
 import hashlib
 import json
 import os
@@ -101,9 +102,11 @@ class Store:
     def drop_shards(self, key: str) -> None:
         """Forget the shards of a run."""
         shutil.rmtree(self._partial(key), ignore_errors=True)
-        parent = self._partial(key).parent
-        if parent.is_dir() and not any(parent.iterdir()):
-            parent.rmdir()
+
+    def tidy(self) -> None:
+        """Remove the folder of shards where no run is interrupted; only while nothing is run."""
+        with contextlib.suppress(OSError):  # it is not there, or not empty
+            (self.root / ".partial").rmdir()
 
     def _partial(self, key: str) -> Path:
         return self.root / ".partial" / key

@@ -14,6 +14,8 @@ FRONTIER = (0.1, 0.3, 1.0, 3.0)
 """Levels σ_M of the frontier of quality against novelty, in units of images in [−1, 1]."""
 
 
+SAMPLES = {"mixture2d": 1000, "digits": 500}
+
 LATENTS: dict[str, dict[str, object]] = {"mixture2d": {"count": 250, "tv": 0.15}, "digits": {"count": 1297}}
 """Targets of the transport. On the plane cells of separate modes are coupled through thin boundaries only, which is
 slow to solve: few targets and a wide tolerance there; on digits all training images."""
@@ -21,27 +23,32 @@ slow to solve: few targets and a wide tolerance there; on digits all training im
 
 def _quick(problem: str) -> list[Case]:
     """Every claim on one problem, small enough for two CPU cores."""
-    latents = LATENTS[problem]
+    latents, samples = LATENTS[problem], SAMPLES[problem]
     random = {"count": latents["count"]}
     arms = {"dpmot": latents, "random-latent": random, "unsolved-map": latents}
 
     def both(**options: object) -> list[Case]:
         """DPM-OT and its control, alike but for the OT map."""
-        return [Case(problem, n, (10,), SEEDS, options={**arms[n], **options}) for n in ("dpmot", "random-latent")]
+        return [
+            Case(problem, n, (10,), SEEDS, samples, options={**arms[n], **options}) for n in ("dpmot", "random-latent")
+        ]
 
-    cases = [Case(problem, name, BUDGETS, SEEDS) for name in FAST]
-    cases += [Case(problem, "heun", (35,), SEEDS)]
-    cases += [Case(problem, name, BUDGETS, SEEDS, options=options) for name, options in arms.items()]
+    cases = [Case(problem, name, BUDGETS, SEEDS, samples) for name in FAST]
+    cases += [Case(problem, "heun", (35,), SEEDS, samples)]
+    cases += [Case(problem, name, BUDGETS, SEEDS, samples, options=options) for name, options in arms.items()]
     cases += [
-        Case(problem, "unsolved-map", (10,), SEEDS, options={**latents, "heights": heights})
+        Case(problem, "unsolved-map", (10,), SEEDS, samples, options={**latents, "heights": heights})
         for heights in ("closed-form", "shuffled")
     ]
     cases += both(targets="model")
     cases += [case for sigma_m in FRONTIER for case in both(sigma_m=sigma_m)]
-    cases += [Case(problem, "copy-target", (0,), SEEDS, options=random), Case(problem, "held-out", (0,), SEEDS)]
+    cases += [
+        Case(problem, "copy-target", (0,), SEEDS, samples, options=random),
+        Case(problem, "held-out", (0,), SEEDS, samples),
+    ]
     released = {**random, "iterations": 100}
-    cases += [Case(problem, "dpmot-released", (6, 11, 21), SEEDS, options=released)]
-    return [*cases, Case(problem, "dpmot-released", (11,), SEEDS, options={**released, "level": "matched"})]
+    cases += [Case(problem, "dpmot-released", (6, 11, 21), SEEDS, samples, options=released)]
+    return [*cases, Case(problem, "dpmot-released", (11,), SEEDS, samples, options={**released, "level": "matched"})]
 
 
 def suite(name: str) -> list[Case]:

@@ -49,6 +49,15 @@ def test_finished_runs_are_skipped_and_repeated_bit_for_bit_by_force(tmp_path, c
     assert by_name(tmp_path)["ddpm"]["metrics"] == first["metrics"]
 
 
+def test_several_processes_do_the_work_of_one(tmp_path, capsys):
+    arguments = ("--sampler", "ddim", "random-latent", "--nfe", "5", "6", "--set", "end=denoise")
+    for jobs in ("1", "2"):
+        assert command(*arguments, "--jobs", jobs, out=tmp_path / jobs) == 0
+    assert "4 runs done, 0 failed" in capsys.readouterr().out
+    one, two = ({r["key"]: r["metrics"]["w2"]["value"] for r in read_records(tmp_path / jobs)} for jobs in ("1", "2"))
+    assert len(one) == 4 and one == pytest.approx(two, rel=1e-9)
+
+
 def test_samples_do_not_depend_on_the_batch_or_on_how_many_are_asked_for(tmp_path):
     store = Store(tmp_path)
     [one] = make_plan([Case("mixture2d", "ddpm", (5,), (0,), 600)]).runs
@@ -80,7 +89,7 @@ def test_an_interrupted_run_loses_the_shard_in_hand_only(tmp_path, monkeypatch):
         executor.execute(whole)
     assert executor.execute(whole)["metrics"] == expected
     assert calls[:5] == [0, 1, 2, 2, 3]
-    assert not (tmp_path / "cut" / ".partial").exists()
+    assert not list((tmp_path / "cut").glob(".partial/*"))
 
 
 def test_a_killed_process_goes_on_from_its_last_shard(tmp_path):
@@ -133,6 +142,7 @@ def test_a_failing_run_is_recorded_and_does_not_stop_the_others(tmp_path, monkey
         (["--sampler", "ddim", "--seeds", "-1"], "not negative, got -1"),
         (["--sampler", "ddim", "--samples", "0"], "--samples must be at least 1"),
         (["--sampler", "ddim", "--batch", "0"], "--batch must be at least 1"),
+        (["--sampler", "ddim", "--jobs", "0"], "--jobs must be at least 1"),
         (["--sampler", "ddim", "--device", "tpu9000"], "unknown device 'tpu9000'"),
         (["--suite", "quik"], "did you mean 'quick'"),
         (["--suite", "quick", "--set", "eta=1"], "use it without --sampler and --set"),

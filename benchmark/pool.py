@@ -1,0 +1,60 @@
+"""Several runs at a time on a CPU, each in a process of its own with one thread."""
+
+import multiprocessing
+import signal
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from itertools import groupby
+from pathlib import Path
+
+import torch
+
+from benchmark.execute import Executor
+from benchmark.plan import Case, Run, make_plan
+from benchmark.store import Record, Store, canonical, key_of
+
+_runs: dict[str, Run] = {}
+_executor: Executor
+
+
+def execute_all(
+    todo: Sequence[Run], cases: Sequence[Case], device: str, executor: Executor, jobs: int, anew: bool
+) -> Iterator[tuple[Run, Record]]:
+    """Carry out runs of the plan of `cases` in `jobs` processes; yields each with its record as it gets done.
+
+    Runs that share a fit stay together. Every process plans anew, so that nothing but keys and records is sent.
+    """
+    if jobs == 1:
+        yield from ((run, executor.execute(run, anew)) for run in todo)
+        return
+    runs = {key_of(run.config()): run for run in todo}
+    groups = [list(keys) for _, keys in groupby(runs, lambda key: _fit_key(runs[key]))]
+    context = multiprocessing.get_context("spawn")
+    start = (list(cases), device, executor.store.root, executor.batch)
+    with ProcessPoolExecutor(jobs, context, _start, start) as pool:
+        try:
+            for done in as_completed([pool.submit(_carry_out, keys, anew) for keys in groups]):
+                yield from ((runs[record["key"]], record) for record in done.result())
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            for process in multiprocessing.active_children():
+                process.terminate()
+            raise
+
+
+def _fit_key(run: Run) -> str:
+    config = run.config()
+    return canonical({name: config[name] for name in ("problem", "sampler", "nfe")})
+
+
+def _start(cases: list[Case], device: str, root: Path, batch: int | None) -> None:
+    """Make a process ready; Ctrl-C is left to the main one."""
+    global _executor
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    torch.set_num_threads(1)
+    _runs.update((key_of(run.config()), run) for run in make_plan(cases, device).runs)
+    _executor = Executor(Store(root), batch)
+
+
+def _carry_out(keys: list[str], anew: bool) -> list[Record]:
+    return [_executor.execute(_runs[key], anew) for key in keys]
