@@ -52,6 +52,13 @@ def bound(session: nox.Session) -> None:
 
 
 @nox.session
+def ot(session: nox.Session) -> None:
+    """Semi-discrete OT solvers beside each other: `nox -s ot -- race --targets 500`; a GPU is the place for it."""
+    session.install("-e", ".[peers]")
+    session.run("python", "-m", "dpmot.bench", *(session.posargs or ["--help"]))
+
+
+@nox.session
 def figures(session: nox.Session) -> None:
     """Tables, figures and the page, from the records in results/ alone."""
     session.install("-e", ".")

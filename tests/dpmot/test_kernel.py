@@ -23,7 +23,8 @@ for rows, n, d in ((70, 300, 40), (70, 300, 100), (1, 1, 3), (33, 17, 16), (16, 
         exact = x.double() @ y.double().T + h.double()
         top = torch.cat([exact, torch.full((rows, 1), -torch.inf)], 1).sort(1, descending=True).values
         assert torch.equal(cell, exact.argmax(1)), (rows, n, d, dtype)
-        assert torch.allclose(best.double(), top[:, 0], atol=1e-4) and torch.allclose(second.double(), top[:, 1], atol=1e-4)
+        assert torch.allclose(best.double(), top[:, 0], atol=1e-4)
+        assert torch.allclose(second.double(), top[:, 1], atol=1e-4)
         assert torch.equal(argmax_scores(x, y, h, tf32=tf32, tile=tile)[0], cell)
 x, y, h = (torch.randint(-2, 3, shape).half() for shape in ((64, 8), (200, 8), (200,)))  # many exact ties
 cell, best, second = argmax_scores(x, y, h, values=True, tile=tile)
