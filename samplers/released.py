@@ -13,10 +13,10 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from samplers.base import Denoiser, OptionError, Problem, Sampler
+from samplers.base import Denoiser, OptionError, Problem, ReverseSampler, Sampler
 from samplers.dpmot import TARGETS, make_latents
 from samplers.noise import ShardNoise, stream
-from samplers.registry import register
+from samplers.registry import lookup, register
 
 
 @register("dpmot-released")
@@ -35,8 +35,10 @@ class DPMOTReleased(Sampler):
         source: `uniform` on [0, 1]^d, or `gaussian`.
         centred: subtract the means of source and targets before solving (the release does not).
         iterations: Adam's iterations (the release runs 1,000, from 9,000 to 10,000, on heights that it doesn't ship).
-        lr: Adam's step (no bias correction).
+        lr: Adam's step.
+        bias_correction: Adam's correction of its moments (the release has none).
         tol: stop at ‖gradient‖₂ < tol with no empty cell; it lies below the sampling noise at N = 10,000.
+        reverse: `ladder`, the release's chain of Langevin steps, or any registered reverse solver from where it starts.
         levels, sigma_max, sigma_min: the ladder; CIFAR-10's of the release by default.
         n_steps_each: n, Langevin steps a level.
         step: Langevin step size over σ², the release's step_lr/σ_min².
@@ -53,7 +55,9 @@ class DPMOTReleased(Sampler):
     centred: bool = False
     iterations: int = 1000
     lr: float = 0.1
+    bias_correction: bool = False
     tol: float = 8e-4
+    reverse: str = "ladder"
     levels: int = 232
     sigma_max: float = 100.0
     sigma_min: float = 0.02
@@ -80,6 +84,17 @@ class DPMOTReleased(Sampler):
             raise OptionError(f"needs at least 2 evaluations, got {nfe}")
         if nfe > self.levels:
             raise OptionError(f"has a ladder of {self.levels} levels, too few for {nfe} evaluations")
+        if solver := self.solver():
+            solver.check(nfe)
+
+    def solver(self) -> ReverseSampler | None:
+        """The reverse solver, where it is not the release's ladder."""
+        if self.reverse == "ladder":
+            return None
+        solver = lookup(self.reverse).make()
+        if not isinstance(solver, ReverseSampler):
+            raise OptionError(f"reverse must be ladder or a reverse solver such as ddim, not '{self.reverse}'")
+        return solver
 
     def langevin_steps(self, back: int) -> list[int]:
         """Steps at each of the last ⌊B/n⌋ levels, for B = `back`."""
@@ -100,13 +115,15 @@ class DPMOTReleased(Sampler):
         chain = ladder[self.levels - len(steps) :]
         matched = self.level == "matched" and chain
         sigma_m = chain[0] if matched else ladder[self.levels - max(back, 1)]
+        if self.reverse != "ladder" and len(chain) < 2:
+            raise OptionError(f"reverse={self.reverse} needs a chain that starts above sigma_min: more evaluations")
         latents = make_latents(problem, self.targets, self.count, sigma_m, self.target_seed)
         began = perf_counter()
         points = self.centre(latents.noised.flatten(1))
         heights, info = self.solve(points, progress)
         info |= {"sigma_m": sigma_m, "chain_start": (chain or ladder)[0 if chain else -1], "targets": len(latents)}
         info["start_seconds"] = perf_counter() - began
-        return _Fitted(self, latents.noised, points, heights, list(zip(chain, steps, strict=True)), info)
+        return _Fitted(self, nfe, latents.noised, points, heights, list(zip(chain, steps, strict=True)), info)
 
     def centre(self, points: Tensor) -> Tensor:
         """The points [N, d] as the scores see them."""
@@ -139,7 +156,10 @@ class DPMOTReleased(Sampler):
             gradient = mass - 1 / count
             m = 0.9 * m + 0.1 * gradient
             v = 0.999 * v + 0.001 * gradient**2
-            heights = heights - lr * m / (v.sqrt() + 1e-8)
+            first, second = (
+                (1 - 0.9 ** (iteration + 1), 1 - 0.999 ** (iteration + 1)) if self.bias_correction else (1, 1)
+            )
+            heights = heights - lr * (m / first) / ((v / second).sqrt() + 1e-8)
             heights = heights - heights.mean()
             norm, empty = float(gradient.norm()), int((hits == 0).sum())
             if iteration % 10 == 9:
@@ -169,6 +189,7 @@ def _chunks(total: int, size: int) -> Iterator[int]:
 @dataclass(frozen=True)
 class _Fitted:
     sampler: DPMOTReleased
+    nfe: int
     latents: Tensor
     points: Tensor
     heights: Tensor
@@ -182,11 +203,13 @@ class _Fitted:
 
     def sample(self, denoiser: Denoiser, noise: ShardNoise) -> Tensor:
         """Samples of one shard, [S, ...]."""
-        x = self.start(noise.initial())
+        x, lowest = self.start(noise.initial()), self.sampler.sigma_min
+        if solver := self.sampler.solver():
+            return solver.solve(denoiser, x, self.chain[0][0], lowest, noise, self.nfe)
         for sigma, steps in self.chain:
             size = self.sampler.step * sigma**2
             level = torch.tensor(sigma, dtype=torch.float64)
             for _ in range(steps):
                 score = (denoiser(x, level) - x) / sigma**2
                 x = x + size * score + (2 * size) ** 0.5 * noise.step()
-        return denoiser(x, torch.tensor(self.sampler.sigma_min, dtype=torch.float64))
+        return denoiser(x, torch.tensor(lowest, dtype=torch.float64))

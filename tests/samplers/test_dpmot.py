@@ -152,6 +152,34 @@ def test_released_levels_are_those_of_the_release():
     assert matched["sigma_m"] == matched["chain_start"]
 
 
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"reverse": "ddim"},
+        {"level": "matched", "reverse": "dpm-solver++-2m"},
+        {"source": "gaussian", "centred": True, "bias_correction": True, "targets": "train"},
+    ],
+)
+def test_deviations_of_the_release_can_be_undone_one_by_one(problem, options):
+    fitted = lookup("dpmot-released").make(count=20, iterations=30, **options).fit(problem, 11)
+    denoiser = CountingDenoiser(problem.denoiser, 11)
+    x = fitted.sample(denoiser, noise(problem, 50))
+    targets = problem.examples(options.get("targets", "test"), 20)
+    assert denoiser.nfe == 11
+    assert float(torch.cdist(x, targets).amin(1).max()) < 0.6, "from so low a level every sample stays at its target"
+
+
+def test_released_adam_is_that_of_pytorch_with_bias_correction():
+    """One target pair on a line: the first step of Adam moves each height by lr times the sign of its gradient."""
+    problem = make_problem("mixture", dim=1, modes=2)
+    fitted = lookup("dpmot-released").make(count=2, iterations=1, bias_correction=True).fit(problem, 11)
+    gradient = torch.tensor([-1.0, 1.0]).double() * (fitted.heights[0] - fitted.heights[1]).sign()
+    parameter = torch.nn.Parameter(torch.zeros(2, dtype=torch.float64))
+    parameter.grad = gradient
+    torch.optim.Adam([parameter], lr=0.1).step()
+    torch.testing.assert_close(fitted.heights, parameter.detach(), atol=1e-6, rtol=0)
+
+
 def test_released_steps_follow_the_release():
     sampler = lookup("dpmot-released").make()
     assert sampler.langevin_steps(10) == [5, 5]
@@ -166,6 +194,8 @@ def test_released_steps_follow_the_release():
         ("dpmot", {}, 1, "needs at least 2 evaluations, got 1"),
         ("random-latent", {"reverse": "nope"}, 5, "unknown sampler 'nope'"),
         ("dpmot-released", {}, 1, "needs at least 2 evaluations, got 1"),
+        ("dpmot-released", {"reverse": "ddim"}, 6, "more evaluations"),
+        ("dpmot-released", {"reverse": "held-out"}, 11, "reverse solver such as ddim, not 'held-out'|has no option"),
     ],
 )
 def test_what_cannot_be_fitted_is_said_in_a_line(problem, name, options, nfe, message):
