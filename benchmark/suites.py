@@ -45,7 +45,7 @@ def _quick(problem: str) -> list[Case]:
     ]
     cases += both(seeds=MORE_SEEDS)
     cases += both(targets="model")
-    cases += [case for sigma_m in FRONTIER for case in both(sigma_m=sigma_m)]
+    cases += [case for sigma_m in FRONTIER for case in both(SEEDS[:3], sigma_m=sigma_m)]
     cases += [
         Case(problem, "copy-target", (0,), SEEDS, samples, options=random),
         Case(problem, "held-out", (0,), SEEDS, samples),
