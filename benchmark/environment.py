@@ -43,6 +43,7 @@ def _processor() -> str:
 def describe(device: str = "cpu") -> dict[str, Any]:
     """Versions, hardware and commit, JSON-ready."""
     changed = _git("status", "--porcelain", "--untracked-files=no", "--", "*.py")
+    commit = _git("rev-parse", "HEAD") or os.environ.get("DPMOT_COMMIT")  # stated where a tree is copied without git
     return {
         "python": platform.python_version(),
         "packages": {name: _version(name) for name in PACKAGES},
@@ -51,6 +52,6 @@ def describe(device: str = "cpu") -> dict[str, Any]:
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
         "device": torch.cuda.get_device_name(device) if device.startswith("cuda") else "cpu",
-        "commit": _git("rev-parse", "HEAD"),
+        "commit": commit,
         "dirty": None if changed is None else bool(changed),
     }

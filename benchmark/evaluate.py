@@ -79,7 +79,8 @@ class Group:
     """The processes of torchrun where there are several, else just this one; says which device is ours."""
 
     def __init__(self, device: str) -> None:
-        self.several = int(os.environ.get("WORLD_SIZE", "1")) > 1
+        self.count = int(os.environ.get("WORLD_SIZE", "1"))
+        self.several = self.count > 1
         rank = int(os.environ.get("LOCAL_RANK", "0"))
         try:
             self.device = torch.device(f"cuda:{rank}" if self.several and device == "cuda" else device)

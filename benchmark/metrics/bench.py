@@ -2,10 +2,11 @@
 
     python -m benchmark.metrics.bench [--count 50000] [--limit-seconds 30]
     python -m benchmark.metrics.bench --save one.json
-    torchrun --nproc-per-node 4 -m benchmark.metrics.bench --compare one.json
+    torchrun --nproc-per-node 4 -m benchmark.metrics.bench --compare one.json --save four.json
 
 The images are CIFAR-10's training images under noise of 8 grey levels; the reference's features are computed (and
-cached) before the clock starts. Two passes: the first warms up. Prints seconds of either stage, and the peak memory.
+cached) before the clock starts. Two passes: the first warms up. Prints seconds of either stage, and the peak memory;
+--save also keeps them, with the values and the machine.
 """
 
 import argparse
@@ -13,10 +14,12 @@ import json
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 
+from benchmark import environment
 from benchmark.data.arrays import open_images
 from benchmark.evaluate import Group
 from benchmark.metrics import training
@@ -86,14 +89,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
             if group.first:
                 print(f"{attempt}: {images.count} images, {looking:.2f} s + metrics {measuring:.2f} s", flush=True)
         good = looking + measuring <= a.limit_seconds
+        record: dict[str, Any] = {"images": images.count, "extractor": a.extractor, "classifier": a.classifier}
+        record |= {"processes": group.count, "extracting_seconds": looking, "measuring_seconds": measuring}
+        record["environment"] = environment.describe(str(group.device))
         if group.device.type == "cuda":
-            print(f"peak memory {torch.cuda.max_memory_allocated(group.device) / 2**30:.2f} GiB on {group.device}")
-        if a.save and group.first:
-            a.save.write_text(json.dumps({name: e.value for name, e in values.items()}, indent=1))
+            record["peak_gib"] = torch.cuda.max_memory_allocated(group.device) / 2**30
+            print(f"peak memory {record['peak_gib']:.2f} GiB on {group.device}")
         if a.compare:
-            difference, where = furthest(values, json.loads(a.compare.read_text()))
+            difference, where = furthest(values, json.loads(a.compare.read_text())["values"])
             good &= difference <= TOLERANCE
             print(f"largest relative difference {difference:.2e} ({where})")
+            record["largest_relative_difference"] = difference
+        if a.save and group.first:
+            record["values"] = {name: e.value for name, e in values.items()}
+            a.save.write_text(json.dumps(record, indent=1) + "\n")
     return 0 if good else 1
 
 

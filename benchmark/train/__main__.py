@@ -4,21 +4,17 @@ import argparse
 import os
 import shlex
 import sys
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 import torch.distributed as dist
-from torch import Tensor
 
 from benchmark.data.arrays import DataError
-from benchmark.networks.checkpoint import load_classifier
-from benchmark.networks.features import MobileNetFeatures
 from benchmark.train.classifier import train_classifier
 from benchmark.train.denoiser import Outputs, train_denoiser
-from benchmark.train.evaluate import FrechetMeasure
+from benchmark.train.evaluate import FrechetMeasure, problem_features
 from benchmark.train.images import load_split
 from benchmark.train.recipes import CLASSIFIERS, DENOISERS
 from benchmark.train.workers import Workers
@@ -66,17 +62,6 @@ def parser() -> argparse.ArgumentParser:
     return top
 
 
-def frechet_measure(args: argparse.Namespace, workers: Workers) -> FrechetMeasure:
-    """FD in the features of the digits' own classifier, or of MobileNetV2."""
-    features: Callable[[Tensor], Tensor]
-    if args.problem == "digits":
-        features = load_classifier("checkpoints/digits/classifier.safetensors", workers.device).features
-    else:
-        features = MobileNetFeatures().to(workers.device)
-    train = load_split(args.problem, "train", workers.device, args.data).images
-    return FrechetMeasure(features, train, workers, args.fd, tuple(args.sigma_max))
-
-
 OVERRIDES = ("images", "batch", "lr", "p_mean", "p_std", "decay", "ema", "warmup", "epochs")
 
 
@@ -98,7 +83,11 @@ def main(argv: list[str] | None = None) -> int:
         workers = Workers.start(args.device)
         work = args.work or Path("training") / args.problem
         outputs = Outputs(out, work, args.every or max(1, recipe.images // 10), command)
-        measure = frechet_measure(args, workers) if args.fd else None
+        measure = None
+        if args.fd:
+            train = load_split(args.problem, "train", workers.device, args.data).images
+            features = problem_features(args.problem, workers.device)
+            measure = FrechetMeasure(features, train, workers, args.fd, tuple(args.sigma_max))
         train_denoiser(args.problem, recipe, outputs, workers, args.data, args.seed, args.resume, args.init, measure)
     except (DataError, ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)

@@ -8,11 +8,15 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from benchmark.metrics.frechet import Gaussian, frechet_distance
+from benchmark.networks.checkpoint import load_classifier
+from benchmark.networks.features import MobileNetFeatures
 from benchmark.train.images import as_float
 from benchmark.train.workers import Workers
 from samplers.base import Denoiser
 from samplers.heun import Heun
 from samplers.noise import ShardNoise, make_grid
+
+CHECKPOINTS = Path(__file__).resolve().parents[2] / "checkpoints"
 
 
 def edm_loss(denoiser: Denoiser, x0: Tensor, sigma: Tensor, noise: Tensor, sigma_data: float = 0.5) -> Tensor:
@@ -36,6 +40,11 @@ def denoising_loss(
     return torch.cat(losses).double().mean().item()
 
 
+def edm_levels(steps: int, sigma_max: float = 80.0, sigma_min: float = 0.002) -> Tensor:
+    """EDM's grid of ``steps`` levels, and zero (Karras et al. 2022, equation 5); float64 ``[steps + 1]``."""
+    return torch.cat([make_grid("edm", steps - 1, sigma_max, sigma_min), torch.zeros(1, dtype=torch.float64)])
+
+
 @torch.no_grad()
 def draw_samples(
     denoiser: Denoiser,
@@ -54,7 +63,7 @@ def draw_samples(
     ``count`` samples are cut into batches, and of these the ones ``first``, ``first + every``, ... are drawn; batch k's
     noise comes from k alone.
     """
-    sigmas = torch.cat([make_grid("edm", steps - 1, sigma_max, sigma_min), torch.zeros(1, dtype=torch.float64)])
+    sigmas = edm_levels(steps, sigma_max, sigma_min)
     samples = []
     for k in range(first, -(-count // batch), every):
         size = min(batch, count - k * batch)
@@ -81,6 +90,17 @@ def save_grid(images: Tensor, path: Path, columns: int = 10, side: int = 640) ->
     zoom = max(1, side // (columns * width))
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(mosaic.numpy().repeat(zoom, 0).repeat(zoom, 1)).save(path)
+
+
+def problem_features(problem: str, device: torch.device) -> Callable[[Tensor], Tensor]:
+    """Features for Fréchet distances: those of the digits' own classifier, or MobileNetV2's.
+
+    Raises:
+        CheckpointError: the weights are not there.
+    """
+    if problem == "digits":
+        return load_classifier(CHECKPOINTS / "digits" / "classifier.safetensors", device).features
+    return MobileNetFeatures().to(device)
 
 
 class FrechetMeasure:

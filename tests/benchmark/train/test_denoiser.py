@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from benchmark.networks.checkpoint import read_checkpoint
+from benchmark.networks.checkpoint import load_denoiser, read_checkpoint
 from benchmark.networks.unet import UNet, UNetConfig
 from benchmark.train.__main__ import main
 from benchmark.train.denoiser import DenoiserTraining, Outputs, train_denoiser
@@ -123,3 +123,34 @@ def test_every_recipe_makes_a_network_that_fits_one_checkpoint_file(problem):
         network = UNet(recipe.network)
     size = getattr(torch, recipe.store).itemsize * sum(p.numel() for p in network.parameters())
     assert size <= 58 * 2**20
+
+
+def test_dissection_starts_at_the_images_and_ends_at_plain_samples(tmp_path):
+    from benchmark.train import dissect
+    from benchmark.train.evaluate import FrechetMeasure, problem_features
+
+    out, checkpoint = tmp_path / "d.json", Path("checkpoints/digits/denoiser.safetensors")
+    command = [
+        str(checkpoint),
+        "--problem",
+        "digits",
+        "--count",
+        "500",
+        "--levels",
+        "18",
+        "--every",
+        "17",
+        "--out",
+        str(out),
+    ]
+    assert dissect.main([*command, "--dtype", "float32", "--device", "cpu"]) == 0
+    floor, top, bottom = json.loads(out.read_text())["runs"]
+    assert (top["sigma"], top["nfe"], top["rms"]) == (80.0, 35, 0.0) and bottom["nfe"] == 1
+    train = load_split("digits", "train", ALONE.device).images
+    held_out = load_split("digits", "test", ALONE.device).images
+    measure = FrechetMeasure(problem_features("digits", ALONE.device), train, ALONE, 500, (80.0,))
+    assert floor["fd"] == pytest.approx(measure.distance(held_out))
+    assert bottom["fd"] == pytest.approx(floor["fd"], rel=0.01)  # noise of 0.002 changes next to nothing
+    sampled = measure(load_denoiser(checkpoint))["fd80"]  # from pure noise, not from noised images: at σ = 80 alike
+    assert top["fd"] == pytest.approx(sampled, rel=0.3)
+    assert dissect.main([str(checkpoint), "--problem", "digits", "--count", "5000", "--device", "cpu"]) == 2
