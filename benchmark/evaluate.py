@@ -20,6 +20,7 @@ from pathlib import Path
 import torch
 import torch.distributed as dist
 
+from benchmark.cache import cache_folder
 from benchmark.data.arrays import open_images
 from benchmark.metrics import statistics, training
 from benchmark.metrics.base import Estimate, MetricError
@@ -28,7 +29,7 @@ from benchmark.metrics.extractors import EXTRACTORS, Extractor, best_available, 
 from benchmark.metrics.extrapolation import paired_difference
 from benchmark.metrics.image_metrics import MEASURES, Judge, check
 from benchmark.metrics.images import Images, open_samples
-from benchmark.metrics.reference import Reference, cache_folder
+from benchmark.metrics.reference import Reference
 
 
 def parser() -> argparse.ArgumentParser:
@@ -52,7 +53,7 @@ def parser() -> argparse.ArgumentParser:
     add("--range", type=float, nargs=2, metavar=("LOW", "HIGH"), help="black and white in arrays of floats")
     add("--allow-unreadable", action="store_true", help="leave unreadable images out instead of refusing")
     add("--data", help="data root (default: $DPMOT_DATA)")
-    add("--cache", type=Path, help="folder of cached reference features (default: ~/.cache/dpmot/features)")
+    add("--cache", type=Path, help="folder of cached reference features (default: $DPMOT_CACHE, else ~/.cache/dpmot)")
     add("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     add("--batch", type=int, help="images at a time (default: 1000 on a GPU, 100 on a CPU)")
     add("--out", type=Path, help="write the values as JSON to this file")

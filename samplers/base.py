@@ -85,6 +85,10 @@ class Problem(Protocol):
         """The first `count` examples of a split, [count, *shape]; fewer where the split is smaller."""
         ...
 
+    def remember(self, key: str, make: Callable[[], Tensor]) -> Tensor:
+        """`make()`, or what it gave before for this problem under this key, where the problem keeps such things."""
+        ...
+
 
 class FittedSampler(Protocol):
     """A sampler that is ready to sample from one problem with one budget.

@@ -10,11 +10,12 @@ import torch
 from torch import Tensor
 
 from dpmot import Gaussian, HardMap, SemiDiscreteProblem, SoftmaxMap, Solution, TopKMap, solve
-from samplers.base import Denoiser, OptionError, Problem, ReverseSampler, Sampler
+from samplers.base import CountingDenoiser, Denoiser, OptionError, Problem, ReverseSampler, Sampler
 from samplers.noise import ShardNoise, stream, vp_sigma
 from samplers.registry import lookup, register
 
 TARGETS = ("train", "test", "model")
+LONG_RUN_BATCH = 2000
 
 
 @dataclass(frozen=True)
@@ -38,16 +39,22 @@ class Latents:
 def make_latents(problem: Problem, targets: str, count: int, sigma_m: float, seed: int) -> Latents:
     """Targets from a split of the problem, or from the model itself; ε_i depends on `seed` and i alone.
 
-    `targets="model"` draws x_i by Heun's method with 35 evaluations on the EDM grid, the suite's long run.
+    `targets="model"` draws x_i by `long_run`, which the problem may remember.
     """
     if targets == "model":
-        long_run = lookup("heun").make().fit(problem, 35)
-        noise = ShardNoise(seed, "targets", (count, *problem.shape), problem.dtype, problem.device)
-        clean = long_run.sample(problem.denoiser, noise)
+        key = f"long run, {count} samples, seed {seed}"
+        clean = problem.remember(key, lambda: long_run(problem, count, seed))
     else:
         clean = problem.examples(targets, count).to(problem.device, problem.dtype)  # type: ignore[arg-type]
     white = torch.randn(clean.shape, generator=stream("latents", seed), dtype=problem.dtype).to(problem.device)
     return Latents(clean, clean + sigma_m * white, sigma_m)
+
+
+def long_run(problem: Problem, count: int, seed: int) -> Tensor:
+    """`count` samples of the model itself, by Heun's method with 35 evaluations on the EDM grid; [count, *shape]."""
+    noise = ShardNoise(seed, "targets", (count, *problem.shape), problem.dtype, problem.device)
+    fitted = lookup("heun").make().fit(problem, 35)
+    return fitted.sample(CountingDenoiser(problem.denoiser, 35, LONG_RUN_BATCH), noise)
 
 
 Start = Callable[[Tensor, ShardNoise], Tensor]

@@ -20,6 +20,7 @@ import numpy as np
 import torch
 
 from benchmark import environment
+from benchmark.cache import cache_folder
 from benchmark.data.arrays import open_images
 from benchmark.evaluate import Group
 from benchmark.metrics import training
@@ -29,7 +30,7 @@ from benchmark.metrics.corrupting import noise
 from benchmark.metrics.extractors import make_extractor
 from benchmark.metrics.image_metrics import Judge
 from benchmark.metrics.images import Images, from_array
-from benchmark.metrics.reference import Reference, cache_folder
+from benchmark.metrics.reference import Reference
 
 METRICS = ("fd", "kd", "pr", "is", "mmr", "novelty")
 TOLERANCE = 1e-6

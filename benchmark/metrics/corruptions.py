@@ -17,13 +17,14 @@ import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from benchmark.cache import cache_folder
 from benchmark.data.arrays import ImageSet, open_images
 from benchmark.metrics import corrupting
 from benchmark.metrics.collect import collect
 from benchmark.metrics.extractors import make_extractor
 from benchmark.metrics.image_metrics import Judge
 from benchmark.metrics.images import from_array
-from benchmark.metrics.reference import Reference, cache_folder
+from benchmark.metrics.reference import Reference
 
 METRICS = ("fd", "kd", "pr", "is", "mmr", "novelty")
 LEVELS: dict[str, tuple[float, ...]] = {

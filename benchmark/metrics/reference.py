@@ -4,8 +4,6 @@ python -m benchmark.metrics.reference cifar10 --split train --extractor mobilene
 """
 
 import hashlib
-import json
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -16,6 +14,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from benchmark.cache import cache_folder, cached
 from benchmark.data.arrays import ImageSet
 from benchmark.metrics import statistics
 from benchmark.metrics.extractors import Extractor
@@ -26,11 +25,6 @@ from benchmark.metrics.manifold import Balls
 
 PAIRS = 10_000  # reference images that measures over pairs use (kernel distance, precision, ...)
 BATCH = 1000
-
-
-def cache_folder() -> Path:
-    """Where features are kept: `$DPMOT_CACHE`, else `~/.cache/dpmot/features`."""
-    return Path(os.environ.get("DPMOT_CACHE") or Path.home() / ".cache" / "dpmot" / "features").expanduser()
 
 
 @dataclass(frozen=True)
@@ -64,16 +58,13 @@ class Reference:
     @cached_property
     def features(self) -> Tensor:
         """[N, D] in float32 on the extractor's device."""
-        key = hashlib.sha256(json.dumps(self.describe(), sort_keys=True).encode()).hexdigest()[:20]
-        path = self.cache / f"{self.data.name}-{self.split}-{self.extractor.name.replace(':', '_')}-{key}.npy"
-        if not path.exists():
+
+        def compute() -> np.ndarray:
             label = f"features of {self.images.name}, once"
-            found = extract(self.images, self.extractor, label if self.progress else None).cpu().numpy()
-            path.parent.mkdir(parents=True, exist_ok=True)
-            temporary = path.with_suffix(f".{os.getpid()}.tmp.npy")
-            np.save(temporary, found)
-            temporary.replace(path)
-        return torch.from_numpy(np.load(path)).to(self.extractor.device)
+            return extract(self.images, self.extractor, label if self.progress else None).cpu().numpy()
+
+        label = f"{self.data.name}-{self.split}-{self.extractor.name}"
+        return torch.from_numpy(cached(self.cache, label, self.describe(), compute)).to(self.extractor.device)
 
     @cached_property
     def gaussian(self) -> Gaussian:

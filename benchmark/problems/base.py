@@ -1,6 +1,7 @@
 """What a problem is: data, a denoiser, a reference, and what measuring needs to know."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from typing import Any, ClassVar, Literal, Self
 
 import torch
@@ -68,6 +69,10 @@ class Problem(ABC):
     def features(self, x: Tensor) -> Tensor | None:
         """Features for Fréchet distances, [B, D], where the problem has any."""
         return None
+
+    def remember(self, key: str, make: Callable[[], Tensor]) -> Tensor:
+        """`make()`, or what it gave before for this problem under this key; made anew here, kept where it is costly."""
+        return make()
 
     def fingerprint(self) -> dict[str, Any]:
         """Hashes of data and checkpoints that determine the outcome beyond the options."""

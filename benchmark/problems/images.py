@@ -1,5 +1,6 @@
 """Natural images: CIFAR-10 with a denoiser of our own; CelebA and LSUN at 64 pixels with one that the user gives."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -9,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from benchmark.cache import cache_folder, cached
 from benchmark.data.arrays import DataError, ImageSet, open_images
 from benchmark.networks.checkpoint import CheckpointError, load_classifier, sha256
 from benchmark.networks.features import MobileNetFeatures
@@ -118,6 +120,11 @@ class ImageProblem(Problem):
     def feature_name(self) -> str:  # type: ignore[override]
         """What the features are, for the notes of metrics."""
         return "CIFAR-10 classifier" if self.extractor == "classifier" else "MobileNetV2"
+
+    def remember(self, key: str, make: Callable[[], Tensor]) -> Tensor:
+        depends = {"problem": self.name, "side": self.side, "fingerprint": self.fingerprint(), "what": key}
+        found = cached(cache_folder(), f"{self.name}-{key.split(',')[0]}", depends, lambda: make().cpu().numpy())
+        return torch.from_numpy(found).to(self.device)
 
     def fingerprint(self) -> dict[str, Any]:
         stated = {k: v for k, v in self.data.info.items() if k.endswith("sha256")}
