@@ -30,6 +30,13 @@ class Workers:
             dist.init_process_group("nccl" if chosen.type == "cuda" else "gloo")
         return cls(int(os.environ.get("RANK", 0)), count, chosen)
 
+    def wait(self) -> None:
+        """Until the work given to this process's device is done, and then until all processes are here."""
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+        if self.count > 1:
+            dist.barrier()
+
     def gather(self, t: Tensor) -> Tensor:
         """All processes' tensors, joined along the first axis; all of one shape."""
         if self.count == 1:

@@ -154,3 +154,13 @@ def test_dissection_starts_at_the_images_and_ends_at_plain_samples(tmp_path):
     sampled = measure(load_denoiser(checkpoint))["fd80"]  # from pure noise, not from noised images: at σ = 80 alike
     assert top["fd"] == pytest.approx(sampled, rel=0.3)
     assert dissect.main([str(checkpoint), "--problem", "digits", "--count", "5000", "--device", "cpu"]) == 2
+
+
+def test_forward_flops_are_those_of_the_convolutions_and_products():
+    from benchmark.train.speed import forward_flops
+
+    config = UNetConfig(channels=(8,), blocks=(1,), attention=(), middle_attention=False, embedding=16)
+    convolutions = 9 * (8 * 8 + 8 * 8 * 2 * 3 + 2 * 8 * 8 + 8 * 8 + 8 * 8)  # in; 3 plain blocks; the block of the way up; out
+    projection = 2 * 8 * 8  # of the concatenated skip
+    embedding = 128 * 16 + 16 * 16 + 16 * 2 * 32
+    assert forward_flops(config) == 2 * ((convolutions + projection) * 32 * 32 + embedding)
