@@ -1,58 +1,75 @@
 """Named grids of (problem, sampler, NFE, seed)."""
 
+from collections.abc import Mapping
+from dataclasses import dataclass
+
 from benchmark.plan import Case
 from samplers.base import OptionError
 from samplers.registry import did_you_mean
 
-SEEDS = (0, 1, 2, 3, 4)
-MORE_SEEDS = tuple(range(5, 15))
-"""Further seeds of DPM-OT and its control at 10 evaluations: that two arms are equal takes more of them to show."""
 BUDGETS = (5, 10, 20)
 
 FAST = ("ddpm", "ddim", "f-pndm", "dpm-solver++-2m", "unipc", "deis", "heun", "langevin")
-"""The plain samplers of the quick suite: one of each family."""
+"""The plain samplers of a suite: one of each family."""
 
 FRONTIER = (0.1, 0.3, 1.0, 3.0)
 """Levels σ_M of the frontier of quality against novelty, in units of images in [−1, 1]."""
 
 
-SAMPLES = {"mixture2d": 1000, "digits": 500}
+@dataclass(frozen=True)
+class Scale:
+    """How large a problem's runs are.
 
-LATENTS: dict[str, dict[str, object]] = {"mixture2d": {"count": 250, "tv": 0.15}, "digits": {"count": 1297}}
-"""Targets of the transport. On the plane cells of separate modes are coupled through thin boundaries only, which is
-slow to solve: few targets and a wide tolerance there; on digits all training images."""
+    Attributes:
+        samples: of each run.
+        seeds: of every arm.
+        more_seeds: further seeds of DPM-OT and its control at 10 evaluations: that two arms are equal takes more of
+            them to show.
+        latents: options of the transport's targets.
+        released: how many targets the released code's scheme gets.
+    """
+
+    samples: int
+    seeds: tuple[int, ...]
+    more_seeds: tuple[int, ...]
+    latents: Mapping[str, object]
+    released: int
 
 
-def _quick(problem: str) -> list[Case]:
-    """Every claim on one problem, small enough for two CPU cores."""
-    latents, samples = LATENTS[problem], SAMPLES[problem]
-    random = {"count": latents["count"]}
-    arms = {"dpmot": latents, "random-latent": random, "unsolved-map": latents}
+SCALES = {
+    # On the plane cells of separate modes are coupled through thin boundaries only, which is slow to solve: few targets
+    # and a wide tolerance there.
+    "mixture2d": Scale(1000, (0, 1, 2, 3, 4), tuple(range(5, 15)), {"count": 250, "tv": 0.15}, 250),
+    "digits": Scale(500, (0, 1, 2, 3, 4), tuple(range(5, 15)), {"count": 1297}, 1297),  # all training images
+    "cifar10": Scale(10_000, (0, 1, 2), (), {"count": 50_000}, 10_000),
+}
 
-    def both(seeds: tuple[int, ...] = SEEDS, **options: object) -> list[Case]:
+
+def every_arm(problem: str) -> list[Case]:
+    """Every claim on one problem."""
+    scale = SCALES[problem]
+    random = {"count": scale.latents["count"]}
+    arms = {"dpmot": scale.latents, "random-latent": random, "unsolved-map": scale.latents}
+
+    def case(sampler: str, nfes: tuple[int, ...], seeds: tuple[int, ...] = scale.seeds, **options: object) -> Case:
+        return Case(problem, sampler, nfes, seeds, scale.samples, options=options)
+
+    def both(seeds: tuple[int, ...] = scale.seeds, **options: object) -> list[Case]:
         """DPM-OT and its control, alike but for the OT map."""
-        pair = ("dpmot", "random-latent")
-        return [Case(problem, name, (10,), seeds, samples, options={**arms[name], **options}) for name in pair]
+        return [case(name, (10,), seeds, **{**arms[name], **options}) for name in ("dpmot", "random-latent")]
 
-    cases = [Case(problem, name, BUDGETS, SEEDS, samples) for name in FAST]
-    cases += [Case(problem, "heun", (35,), SEEDS, samples)]
+    cases = [case(name, BUDGETS) for name in FAST]
+    cases += [case("heun", (35,))]
     for name, options in arms.items():
-        budgets = (10,) if name == "unsolved-map" else BUDGETS
-        cases += [Case(problem, name, budgets, SEEDS, samples, options=options)]
-    cases += [
-        Case(problem, "unsolved-map", (10,), SEEDS, samples, options={**latents, "heights": heights})
-        for heights in ("closed-form", "shuffled")
-    ]
-    cases += both(seeds=MORE_SEEDS)
+        cases += [case(name, (10,) if name == "unsolved-map" else BUDGETS, **options)]
+    cases += [case("unsolved-map", (10,), **scale.latents, heights=heights) for heights in ("closed-form", "shuffled")]
+    cases += both(scale.more_seeds) if scale.more_seeds else []
     cases += both(targets="model")
-    cases += [case for sigma_m in FRONTIER for case in both(SEEDS[:3], sigma_m=sigma_m)]
-    cases += [
-        Case(problem, "copy-target", (0,), SEEDS, samples, options=random),
-        Case(problem, "held-out", (0,), SEEDS, samples),
-    ]
-    released = {**random, "iterations": 100}
-    cases += [Case(problem, "dpmot-released", (6, 11, 21), SEEDS, samples, options=released)]
-    return [*cases, Case(problem, "dpmot-released", (11,), SEEDS, samples, options={**released, "level": "matched"})]
+    cases += [one for sigma_m in FRONTIER for one in both(scale.seeds[:3], sigma_m=sigma_m)]
+    cases += [case("copy-target", (0,), **random), case("held-out", (0,))]
+    released = {"count": scale.released, "iterations": 100}
+    cases += [case("dpmot-released", (6, 11, 21), **released)]
+    return [*cases, case("dpmot-released", (11,), **released, level="matched")]
 
 
 def suite(name: str) -> list[Case]:
@@ -63,8 +80,8 @@ def suite(name: str) -> list[Case]:
     """
     if name not in SUITES:
         raise OptionError(f"unknown suite '{name}'{did_you_mean(name, SUITES)}")
-    return [case for problem in SUITES[name] for case in _quick(problem)]
+    return [case for problem in SUITES[name] for case in every_arm(problem)]
 
 
-SUITES: dict[str, tuple[str, ...]] = {"quick": ("mixture2d", "digits")}
-"""Suite -> the problems on which it runs every arm."""
+SUITES: dict[str, tuple[str, ...]] = {"quick": ("mixture2d", "digits"), "cifar10": ("cifar10",)}
+"""Suite -> the problems on which it runs every arm; `cifar10` is for GPUs."""
