@@ -1,4 +1,4 @@
-"""Several runs at a time on a CPU, each in a process of its own with one thread."""
+"""Several runs at a time, each in a process of its own with one thread; on CUDA they take the GPUs in turn."""
 
 import multiprocessing
 import signal
@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from itertools import groupby
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -30,7 +31,10 @@ def execute_all(
     runs = {key_of(run.config()): run for run in todo}
     groups = [list(keys) for _, keys in groupby(runs, lambda key: _fit_key(runs[key]))]
     context = multiprocessing.get_context("spawn")
-    start = (list(cases), device, executor.store.root, executor.batch)
+    devices = context.SimpleQueue()
+    for job in range(jobs):
+        devices.put(f"cuda:{job % torch.cuda.device_count()}" if device == "cuda" else device)
+    start = (list(cases), devices, executor.store.root, executor.batch)
     with ProcessPoolExecutor(jobs, context, _start, start) as pool:
         try:
             for done in as_completed([pool.submit(_carry_out, keys, anew) for keys in groups]):
@@ -47,12 +51,12 @@ def _fit_key(run: Run) -> str:
     return canonical({name: config[name] for name in ("problem", "sampler", "nfe")})
 
 
-def _start(cases: list[Case], device: str, root: Path, batch: int | None) -> None:
-    """Make a process ready; Ctrl-C is left to the main one."""
+def _start(cases: list[Case], devices: Any, root: Path, batch: int | None) -> None:
+    """Make a process ready, on the next of the devices; Ctrl-C is left to the main one."""
     global _executor
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     torch.set_num_threads(1)
-    _runs.update((key_of(run.config()), run) for run in make_plan(cases, device).runs)
+    _runs.update((key_of(run.config()), run) for run in make_plan(cases, devices.get()).runs)
     _executor = Executor(Store(root), batch)
 
 

@@ -63,7 +63,11 @@ def parser() -> argparse.ArgumentParser:
     add("--device", default="auto", help="auto, cpu, cuda, cuda:1, ... (auto: cuda where there is one)")
     add("--batch", type=int, metavar="N", help="samples that the network sees at once (default a whole shard)")
     add(
-        "--jobs", type=int, default=1, metavar="N", help="runs at a time, each in a process with one thread (default 1)"
+        "--jobs",
+        type=int,
+        default=1,
+        metavar="N",
+        help="runs at a time, each in a process with one thread; they take the GPUs in turn (default 1)",
     )
     add("--force", action="store_true", help="repeat runs that are finished")
     add("--dry-run", action="store_true", help="show what would be run, and run nothing")
