@@ -1,15 +1,17 @@
-"""Benchmark of semi-discrete OT solvers: `python -m dpmot.bench race|solve|kernel|report`.
+"""Benchmark of semi-discrete OT solvers: `python -m dpmot.bench race|solve|kernel|maps|report`.
 
 race    dpmot and every peer on the same targets, judged by the same certificate: time to TV ≤ 10, 5, 2, 1%
 solve   dpmot alone, at any size; under torchrun on several GPUs
 kernel  rates of the Triton kernel against the plain matrix product and PyTorch's three steps
+maps    rates of the hard, top-k and softmax maps against the bare assignment
 report  table and figures from the records in --out
+
+Records are written anew after every run of a solver: what is interrupted loses the run in hand.
 """
 
 import argparse
 import json
 import os
-import platform
 import sys
 import time
 from pathlib import Path
@@ -18,8 +20,12 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
-from . import plane, race, rates, report
+from . import race
+from .machine import describe
 from .targets import latents
+
+OURS = 0.4  # dpmot's part of --limit at most
+WORK = 0.7  # the peers' own part of what is left: the rest is for imports, compiling, and the judge
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -32,33 +38,77 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _race(a: argparse.Namespace) -> None:
-    targets, name = latents(a.targets, a.sigma, a.data, a.dataset, device=_device(a))
-    print(f"{name}: N = {len(targets):,}, d = {targets.shape[1]:,}, on {_machine()['device']}")
+    settings, levels, begun = race.settings(a.peers), tuple(a.tv), time.monotonic()
+    for done, sigma in enumerate(a.sigma):
+        limit = (a.limit - (time.monotonic() - begun)) / (len(a.sigma) - done) if a.limit else float("inf")
+        _race_at(a, sigma, settings, levels, time.monotonic() + limit)
+
+
+def _race_at(
+    a: argparse.Namespace, sigma: float, settings: list[tuple[str, str]], levels: tuple[float, ...], deadline: float
+) -> None:
+    targets, name = latents(a.targets, sigma, a.data, a.dataset, device=_device(a))
+    problem, record = _problem(sigma, name, targets), {"limit": a.limit, "levels": levels}
+    print(f"{name}: N = {len(targets):,}, d = {targets.shape[1]:,}", flush=True)
     # The first launches compile kernels; a solve at another seed keeps that out of everybody's time.
-    race.ours(targets, (0.3,), seed=1)
-    records = race.ours(targets, tuple(a.tv)) + race.peers(targets, a.budget, a.peers, until=min(a.tv))
-    _store(a, f"race-{a.dataset}-n{a.targets}-s{a.sigma:g}", {"problem": _describe(a, name, targets), "runs": records})
+    for _ in race.ours(targets, (0.3,), seed=1):
+        pass
+    label, runs = f"race-{a.dataset}-n{a.targets}-s{sigma:g}", []
+    for run in race.ours(targets, levels, seconds=OURS * (deadline - time.monotonic())):
+        print(f"  dpmot, TV ≤ {run['level']:g}: {run['seconds']:.2f} s, {run.pop('summary')}", flush=True)
+        runs.append(run)
+        _store(a, label, {"problem": problem, "runs": runs, **record})
+    budget = min(a.budget, max(WORK * (deadline - time.monotonic()) / max(len(settings), 1), 0.0))
+    print(f"  every peer and setting has {budget:.1f} s of its own", flush=True)
+    for peer, setting in settings:
+        if time.monotonic() > deadline:
+            print(f"  the time limit left out {peer}, {setting}, and what follows", flush=True)
+            break
+        run = race.peer(targets, peer, setting, budget, levels, deadline)
+        best = min((point["judge"]["tv_bound"] for point in run["curve"]), default=float("nan"))
+        print(f"  {peer}, {setting}: TV ≤ {best:.3f} after {run['seconds']:.1f} s {run['error'] or ''}", flush=True)
+        runs.append(run)
+        _store(a, label, {"problem": problem, "runs": runs, "budget": budget, **record})
+    print(a.out / f"{label}.json")
 
 
 def _solve(a: argparse.Namespace) -> None:
-    rank = int(os.environ.get("LOCAL_RANK", 0))
-    world = int(os.environ.get("WORLD_SIZE", 1))
-    if world > 1:
+    rank, world = int(os.environ.get("LOCAL_RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
+    on_gpu = torch.device(_device(a)).type == "cuda"
+    if world > 1 and on_gpu:
         torch.cuda.set_device(rank)
         dist.init_process_group("nccl", device_id=torch.device("cuda", rank))
-    targets, name = latents(a.targets, a.sigma, a.data, a.dataset, side=a.side, device=_device(a))
-    race.ours(targets, (0.3,), seed=1)
-    records = race.ours(targets, tuple(a.tv))
-    if rank == 0:
-        label = f"solve-{a.dataset}-n{a.targets}-d{targets.shape[1]}-s{a.sigma:g}-gpus{world}"
-        _store(a, label, {"problem": _describe(a, name, targets), "runs": records, "ranks": world})
-    if world > 1:
-        dist.destroy_process_group()
+    elif world > 1:
+        dist.init_process_group("gloo")
+    try:
+        for sigma in a.sigma:
+            _solve_at(a, sigma, world, first=int(os.environ.get("RANK", 0)) == 0)
+    finally:
+        if world > 1:
+            dist.destroy_process_group()
+
+
+def _solve_at(a: argparse.Namespace, sigma: float, world: int, first: bool) -> None:
+    targets, name = latents(a.targets, sigma, a.data, a.dataset, side=a.side, device=_device(a))
+    kind = "gpus" if targets.is_cuda else "cpus"
+    label = f"solve-{a.dataset}-n{a.targets}-d{targets.shape[1]}-s{sigma:g}-{kind}{world}"
+    for _ in race.ours(targets, (0.3,), seed=1):
+        pass
+    runs = []
+    for run in race.ours(targets, tuple(a.tv)):
+        runs.append(run)
+        if first:
+            print(f"{name}, TV ≤ {run['level']:g}: {run['seconds']:.2f} s, {run.pop('summary')}", flush=True)
+            _store(a, label, {"problem": _problem(sigma, name, targets), "runs": runs, "ranks": world})
+    if first:
+        print(a.out / f"{label}.json")
 
 
 def _kernel(a: argparse.Namespace) -> None:
     if not torch.cuda.is_available():
         raise ValueError("the kernel's rates need a CUDA GPU")
+    from . import rates
+
     records = []
     for dim in a.dims:
         record = rates.measure([(16384 if dim > 512 else 32768, a.targets, dim)])[0]
@@ -66,36 +116,53 @@ def _kernel(a: argparse.Namespace) -> None:
         print(
             f"d = {dim}: kernel {record['kernel_tflops']:.0f} TFLOP/s, matmul {record['matmul_tflops']:.0f} "
             f"({record['of_matmul']:.0%} of it), matmul + add + argmax {record['torch_tflops']:.0f} "
-            f"({record['over_torch']:.1f} times slower)"
+            f"({record['over_torch']:.1f} times slower)",
+            flush=True,
         )
-    _store(a, f"kernel-n{a.targets}", {"runs": records})
+        _store(a, f"kernel-n{a.targets}", {"runs": records})
+    print(a.out / f"kernel-n{a.targets}.json")
+
+
+def _maps(a: argparse.Namespace) -> None:
+    from . import rates
+
+    records = []
+    for sigma in a.sigma:
+        targets, name = latents(a.targets, sigma, a.data, a.dataset, device=_device(a))
+        print(f"{name}: N = {len(targets):,}, d = {targets.shape[1]:,}, {a.rows:,} samples", flush=True)
+        for record in rates.maps(targets, a.rows):
+            print(
+                f"  {record['map']}: {record['per_second']:,.0f} samples/s, {record['tflops']:.3g} TFLOP/s, "
+                f"{record['of_assign']:.0%} of the bare assignment",
+                flush=True,
+            )
+            records.append({**_problem(sigma, name, targets), **record})
+            _store(a, f"maps-{a.dataset}-n{a.targets}", {"runs": records})
+    print(a.out / f"maps-{a.dataset}-n{a.targets}.json")
 
 
 def _report(a: argparse.Namespace) -> None:
+    from . import plane, report
+
     for path in [*report.write(a.out), *plane.draw(a.out)]:
         print(path)
 
 
-def _describe(a: argparse.Namespace, name: str, targets: torch.Tensor) -> dict[str, Any]:
-    return {"targets": name, "n": len(targets), "d": targets.shape[1], "sigma": a.sigma, "source": "N(0, I)"}
+def _problem(sigma: float, name: str, targets: torch.Tensor) -> dict[str, Any]:
+    return {"targets": name, "n": len(targets), "d": targets.shape[1], "sigma": sigma, "source": "N(0, I)"}
 
 
 def _store(a: argparse.Namespace, label: str, record: dict[str, Any]) -> None:
     a.out.mkdir(parents=True, exist_ok=True)
-    record = {**record, "machine": _machine(), "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())}
+    finished = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+    record = {**record, "machine": describe(_device(a)), "finished": finished}
     aside = a.out / f".{label}.{os.getpid()}"
     aside.write_text(json.dumps(record, indent=1))
     aside.replace(a.out / f"{label}.json")
-    print(a.out / f"{label}.json")
-
-
-def _machine() -> dict[str, Any]:
-    device = torch.cuda.get_device_name() if torch.cuda.is_available() else f"CPU, {torch.get_num_threads()} threads"
-    return {"device": device, "torch": torch.__version__, "python": platform.python_version()}
 
 
 def _device(a: argparse.Namespace) -> str:
-    return a.device or ("cuda" if torch.cuda.is_available() else "cpu")
+    return getattr(a, "device", None) or ("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -107,6 +174,7 @@ def _parser() -> argparse.ArgumentParser:
         ("race", _race, "against the other solvers"),
         ("solve", _solve, "dpmot alone; also under torchrun"),
         ("kernel", _kernel, "rates of the GPU kernel"),
+        ("maps", _maps, "rates of the maps"),
         ("report", _report, "table and figure from the records"),
     ):
         command = commands.add_parser(name, help=text, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
@@ -118,15 +186,21 @@ def _parser() -> argparse.ArgumentParser:
         if name == "kernel":
             command.add_argument("--dims", type=int, nargs="+", default=[64, 128, 256, 3072], help="inner dimensions")
             continue
-        command.add_argument("--sigma", type=float, default=0.0139, help="noise of the latents, in the [0, 1] range")
+        noise = "noise of the latents, in the [0, 1] range; one record each"
+        command.add_argument("--sigma", type=float, nargs="+", default=[0.0139], help=noise)
         command.add_argument("--data", help="root of the data; $DPMOT_DATA otherwise; synthetic images without either")
         command.add_argument("--dataset", default="cifar10", help="folder under the root")
-        command.add_argument("--tv", type=float, nargs="+", default=list(race.LEVELS), help="levels to certify")
         command.add_argument("--device", help="cpu, cuda ...; a GPU if there is one")
+        if name == "maps":
+            command.add_argument("--rows", type=int, default=16384, help="samples mapped at once")
+            continue
+        command.add_argument("--tv", type=float, nargs="+", default=list(race.LEVELS), help="levels to certify")
         if name == "solve":
             command.add_argument("--side", type=int, default=32, help="images are enlarged to side × side pixels")
         else:
             command.add_argument("--budget", type=float, default=60, help="seconds for each peer and setting")
+            limit = "seconds for everything; the budget is cut to what fits, alike for all peers"
+            command.add_argument("--limit", type=float, help=limit)
             command.add_argument("--peers", nargs="+", metavar="NAME", help=f"only these of {list(race.PEERS)}")
     return parser
 

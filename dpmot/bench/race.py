@@ -1,6 +1,8 @@
 """The race: every solver on the same targets and source, judged by the same certificate from outside."""
 
+import math
 import time
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -8,66 +10,72 @@ from torch import Tensor
 
 from .. import SemiDiscreteProblem, certify, solve
 from .peers import PEERS
+from .watch import JUDGE, Finished, Watch, settle
 
 LEVELS = (0.10, 0.05, 0.02, 0.01)
-JUDGE = 10**6  # seeds of the judge's certificates: no solver's
 
 
-def ours(targets: Tensor, levels: tuple[float, ...] = LEVELS, seed: int = 0, **options: Any) -> list[dict[str, Any]]:
-    """`solve` to each level, its own certificates included in the time; then the judge's."""
-    problem, records = SemiDiscreteProblem(targets), []
-    for level in levels:
-        _wait(targets)
-        begun = time.perf_counter()
-        solution = solve(problem, tv=level, seed=seed, **options)
-        _wait(targets)
-        seconds = time.perf_counter() - begun
+def ours(
+    targets: Tensor, levels: tuple[float, ...] = LEVELS, seed: int = 0, seconds: float = math.inf, **options: Any
+) -> Iterator[dict[str, Any]]:
+    """A record for each level of `solve`, its own certificates included in the time; then judged.
+
+    seconds: for all levels together, kept by limiting a level's samples at the rate of the one before.
+    """
+    problem, left, rate = SemiDiscreteProblem(targets), seconds, math.inf
+    for level in sorted(levels, reverse=True):
+        settle(targets)
+        begun = time.monotonic()
+        limit = max(int(rate * left), 1) if math.isfinite(rate * left) else None
+        solution = solve(problem, tv=level, seed=seed, max_samples=limit, **options)
+        settle(targets)
+        spent = time.monotonic() - begun
+        left, rate = max(left - spent, 0.0), solution.samples / spent
         judged = certify(problem, solution.heights, max(min(100 * len(targets), 5_000_000), 20_000), seed=JUDGE)
-        print(f"  dpmot, TV ≤ {level:g}: {seconds:.2f} s, {solution}", flush=True)
-        records.append(
-            {
-                "solver": "dpmot", "setting": "default", "level": level, "seconds": seconds,
-                "samples": solution.samples, "converged": solution.converged,
-                "certificate": solution.certificate.to_dict(), "phases": solution.seconds,
-                "judge": judged.to_dict(), "history": solution.history,
-            }
-        )  # fmt: skip
-    return records
+        yield {
+            "solver": "dpmot", "setting": "default", "level": level, "seconds": spent,
+            "samples": solution.samples, "max_samples": limit, "converged": solution.converged,
+            "certificate": solution.certificate.to_dict(), "phases": solution.seconds,
+            "judge": judged.to_dict(), "history": solution.history, "summary": str(solution),
+        }  # fmt: skip
 
 
-def peers(
-    targets: Tensor, budget: float, names: list[str] | None = None, seed: int = 0, until: float = 0.01
-) -> list[dict[str, Any]]:
-    """Every peer and setting for `budget` seconds of its own work (and the checkpoint in hand), or to `until`."""
-    targets = targets - targets.mean(dim=0)
-    problem = SemiDiscreteProblem(targets)
-    records = []
-    for name, (peer, settings) in PEERS.items():
-        if names is not None and name not in names:
-            continue
-        for setting, options in settings.items():
-            curve: list[dict[str, Any]] = []
-            spent, error = 0.0, None
-            try:
-                run = peer(targets, seed, dict(options))
-                while spent < budget:
-                    _wait(targets)
-                    begun = time.perf_counter()
-                    heights, samples = next(run)
-                    _wait(targets)
-                    if samples == 0:  # compiled and warm: the clock starts here
-                        continue
-                    spent = time.perf_counter() - begun + (0.0 if name == "POT" else spent)
-                    judged = certify(problem, heights, max(30 * len(targets), 20_000), seed=JUDGE + len(curve))
-                    curve.append({"seconds": spent, "samples": samples, "judge": judged.to_dict()})
-                    if judged.tv_bound <= until:
-                        break
-            except Exception as failure:  # one peer's failure is a result, not the end of the race
-                error = f"{type(failure).__name__}: {str(failure).splitlines()[0] if str(failure) else ''}"[:200]
-            last = min((point["judge"]["tv_bound"] for point in curve), default=float("nan"))
-            print(f"  {name}, {setting}: TV ≤ {last:.3f} after {spent:.1f} s {error or ''}", flush=True)
-            records.append({"solver": name, "setting": setting, "options": options, "curve": curve, "error": error})
-    return records
+def settings(names: list[str] | None) -> list[tuple[str, str]]:
+    """(peer, setting) of all peers, or of those named. ValueError for an unknown one."""
+    for name in names or []:
+        if name not in PEERS:
+            raise ValueError(f"unknown peer {name!r}; there are {', '.join(map(repr, PEERS))}")
+    return [(name, setting) for name in PEERS if not names or name in names for setting in PEERS[name][1]]
+
+
+def peer(
+    targets: Tensor, name: str, setting: str, budget: float, levels: tuple[float, ...], deadline: float = math.inf,
+    seed: int = 0,
+) -> dict[str, Any]:  # fmt: skip
+    """One peer's run at one setting: its curve (seconds, samples, certificate), and why it ended early if it did.
+
+    A GPU may round the products to TF32, as dpmot's halves do and JAX does by default.
+    """
+    solver, grid = PEERS[name]
+    problem = SemiDiscreteProblem(targets - targets.mean(dim=0))
+    error, watch = None, Watch(problem, budget, levels, deadline)
+    precision = torch.get_float32_matmul_precision()
+    try:
+        torch.set_float32_matmul_precision("high")
+        solver(problem.targets, seed, grid[setting], watch)
+        error = "its schedule ended"
+    except Finished:
+        pass
+    except ImportError as failure:
+        error = f"not installed: {failure}"
+    except Exception as failure:  # one peer's failure is a result, not the end of the race
+        error = f"{type(failure).__name__}: {str(failure).splitlines()[0] if str(failure) else ''}"[:200]
+    finally:
+        torch.set_float32_matmul_precision(precision)
+    return {
+        "solver": name, "setting": setting, "options": grid[setting], "curve": watch.curve, "budget": budget,
+        "seconds": watch.spent, "error": error,
+    }  # fmt: skip
 
 
 def reached(curve: list[dict[str, Any]], level: float) -> tuple[float, int] | None:
@@ -76,8 +84,3 @@ def reached(curve: list[dict[str, Any]], level: float) -> tuple[float, int] | No
         if point["judge"]["tv_bound"] <= level:
             return point["seconds"], point["samples"]
     return None
-
-
-def _wait(tensor: Tensor) -> None:
-    if tensor.is_cuda:
-        torch.cuda.synchronize()

@@ -15,10 +15,12 @@ def write(folder: Path) -> list[Path]:
     races = {name: record for name, record in records.items() if name.startswith("race")}
     solves = {name: record for name, record in records.items() if name.startswith("solve")}
     kernels = {name: record for name, record in records.items() if name.startswith("kernel")}
+    maps = {name: record for name, record in records.items() if name.startswith("maps")}
     lines = ["# Semi-discrete OT: time to a certified total variation", ""]
     lines += [line for record in races.values() for line in _race(record)]
     lines += _solves(solves)
     lines += [line for record in kernels.values() for line in _kernel(record)]
+    lines += [line for record in maps.values() for line in _maps(record)]
     table = folder / "OT.md"
     table.write_text("\n".join(lines))
     return [table, *(_figure(folder, races) if races else [])]
@@ -32,7 +34,8 @@ def _race(record: dict[str, Any]) -> list[str]:
         f"## {problem['targets']}: N = {problem['n']:,}, d = {problem['d']:,} ({record['machine']['device']})",
         "",
         "Seconds to TV ≤ level at 99%, and how many times dpmot's. dpmot's seconds include its own certificates; the "
-        "peers', who have none, only their work up to the first checkpoint that the judge certifies.",
+        "peers', who have none, only their work up to the first checkpoint that the judge certifies."
+        + (f" Each peer and setting had {record['budget']:.3g} s." if "budget" in record else ""),
         "",
         "| solver | setting | " + " | ".join(f"{level:.0%}" for level in levels) + " | best TV |",
         "|---|---|" + "---|" * (len(levels) + 1),
@@ -49,12 +52,13 @@ def _race(record: dict[str, Any]) -> list[str]:
             spent = run["curve"][-1]["seconds"] if run["curve"] else 0.0
             ours = mine[level]["seconds"]
             cells.append(
-                f"{point[0]:.1f} (×{point[0] / ours:.0f})" if point else f"> {spent:.0f} (> ×{spent / ours:.0f})"
+                f"{point[0]:.3g} (×{point[0] / ours:.3g})" if point else f"> {spent:.3g} (> ×{spent / ours:.3g})"
             )
         best = min((point["judge"]["tv_bound"] for point in run["curve"]), default=float("nan"))
-        if run["error"]:
-            cells = [f"failed: {run['error'][:60]}"] + [""] * (len(levels) - 1)
-        lines.append(f"| {run['solver']} | {run['setting']} | " + " | ".join(cells) + f" | {best:.3f} |")
+        setting = f"{run['setting']} ({run['error'][:80]})" if run["error"] else run["setting"]
+        if not run["curve"]:
+            cells = ["–"] * len(levels)
+        lines.append(f"| {run['solver']} | {setting} | " + " | ".join(cells) + f" | {best:.3f} |")
     return [*lines, ""]
 
 
@@ -91,6 +95,20 @@ def _kernel(record: dict[str, Any]) -> list[str]:
             f"| {run['dim']} | {run['targets']:,} | {run['kernel_tflops']:.0f} | {run['second_tflops']:.0f} | "
             f"{run['matmul_tflops']:.0f} | {run['of_matmul']:.0%} | {run['torch_tflops']:.0f} | "
             f"×{run['over_torch']:.1f} |"
+        )
+    return [*lines, ""]
+
+
+def _maps(record: dict[str, Any]) -> list[str]:
+    lines = [
+        f"## Maps on {record['machine']['device']}", "",
+        "Operations of the scores alone, 2·N·d a sample.", "",
+        "| targets | N | d | map | samples/s | TFLOP/s | of the bare assignment |", "|---|---|---|---|---|---|---|",
+    ]  # fmt: skip
+    for run in record["runs"]:
+        lines.append(
+            f"| {run['targets']} | {run['n']:,} | {run['d']:,} | {run['map']} | {run['per_second']:,.0f} | "
+            f"{run['tflops']:.3g} | {run['of_assign']:.0%} |"
         )
     return [*lines, ""]
 

@@ -1,46 +1,114 @@
 """The benchmark runs end to end on synthetic targets, its peers solve what they claim to, mistakes are one line."""
 
 import json
-from itertools import pairwise
+import sys
 
 import pytest
 import torch
 
-from dpmot import SemiDiscreteProblem, certify
+from dpmot import SemiDiscreteProblem, certify, solve
 from dpmot.bench.__main__ import main
 from dpmot.bench.peers import PEERS
 from dpmot.bench.race import reached
 from dpmot.bench.targets import latents
+from dpmot.bench.watch import Finished, Watch
 
 CPU = ["--device", "cpu"]
 
 
-@pytest.mark.parametrize("name", ["POT", "DPM-OT (released scheme)", "staged Adam (as AlignFlow)"])
+class Tape:
+    """In the place of a `Watch`: marks by samples alone, certificates none."""
+
+    def __init__(self, step, number):
+        self.step, self.number, self.shown = step, number, []
+
+    def start(self):
+        pass
+
+    def due(self, samples):
+        return samples >= self.step * (len(self.shown) + 1)
+
+    def judge(self, heights, samples):
+        self.shown.append((heights.clone(), samples))
+        if len(self.shown) == self.number:
+            raise Finished
+
+
+@pytest.mark.parametrize("name", PEERS)
 def test_a_peer_moves_towards_the_solution(name):
+    for package in {"POT": ["ot"], "OTT-JAX": ["ott", "optax"]}.get(name, []):
+        pytest.importorskip(package)
     targets = 0.3 * torch.randn(20, 8, generator=torch.Generator().manual_seed(0))
-    targets -= targets.mean(dim=0)
-    problem = SemiDiscreteProblem(targets)
-    peer, settings = PEERS[name]
-    run = peer(targets, 0, dict(next(iter(settings.values()))))
-    curve = [next(run) for _ in range(14)]
-    assert all(a[1] <= b[1] for a, b in pairwise(curve))
-    before, after = (certify(problem, h, 20_000).chi2 for h in (torch.zeros(20), curve[-1][0]))
+    problem = SemiDiscreteProblem(targets - targets.mean(dim=0))
+    solver, settings = PEERS[name]
+    tape = Tape(25_000, 8)
+    with pytest.raises(Finished):
+        solver(problem.targets, 0, next(iter(settings.values())), tape)
+    before, after = (certify(problem, h, 20_000).chi2 for h in (torch.zeros(20), tape.shown[-1][0]))
     assert after < 0.5 * before
 
 
-def test_race_and_report_end_to_end(tmp_path, capsys):
-    options = ["--targets", "24", "--sigma", "0.1", "--data", "/nowhere", "--out", str(tmp_path)]
-    assert main(["race", *options, "--tv", "0.2", "--budget", "0.2", "--peers", "AE-OT (pyOMT)", *CPU]) == 0
-    (record,) = [json.loads(path.read_text()) for path in tmp_path.glob("race*.json")]
+def test_pot_shows_what_a_run_of_that_length_returns():
+    semidiscrete = pytest.importorskip("ot.semidiscrete")
+    targets, tape = torch.randn(20, 8, generator=torch.Generator().manual_seed(0)), Tape(320, 3)
+    with pytest.raises(Finished):
+        PEERS["POT"][0](targets, 5, {"batch_size": 32}, tape)
+    rng = torch.Generator().manual_seed(5)
+    expected = semidiscrete.solve_semidiscrete(targets, lambda b: torch.randn(b, 8, generator=rng), max_iter=30)
+    heights, samples = tape.shown[-1]
+    assert samples == 960
+    assert torch.allclose(heights, (expected - targets.square().sum(dim=1)) / 2, atol=1e-4)
+
+
+def test_the_watch_stops_at_budget_level_or_deadline():
+    problem = SemiDiscreteProblem(torch.randn(30, 20, generator=torch.Generator().manual_seed(0)))
+    good = solve(problem, tv=0.05).heights
+    for watch, heights in (
+        (Watch(problem, 0.0, (0.1,)), torch.zeros(30)),
+        (Watch(problem, 1e6, (0.1,)), good),
+        (Watch(problem, 1e6, (0.1,), deadline=0.0), torch.zeros(30)),
+    ):
+        assert watch.due(1) or heights is good
+        with pytest.raises(Finished):
+            watch.judge(heights, 240)
+        assert len(watch.curve) == 1
+    watch = Watch(problem, 1e6, (0.1,))
+    assert not watch.due(239) and watch.due(240)
+    watch.judge(torch.zeros(30), 300)
+    assert not watch.due(300) and watch.due(340)
+
+
+def test_race_and_report_end_to_end(tmp_path, capsys, monkeypatch):
+    options = ["--targets", "24", "--sigma", "0.1", "0.5", "--data", "/nowhere", "--out", str(tmp_path)]
+    race = ["race", *options, "--tv", "0.2", "--peers", "AE-OT (pyOMT)", "OTT-JAX", *CPU]
+    monkeypatch.setitem(sys.modules, "optax", None)  # as if it were not installed
+    monkeypatch.setenv("DPMOT_COMMIT", "abc-dirty")
+    assert main([*race, "--budget", "0.2", "--limit", "100"]) == 0
+    record, other = [json.loads(path.read_text()) for path in sorted(tmp_path.glob("race*.json"))]
+    assert (record["problem"]["sigma"], other["problem"]["sigma"]) == (0.1, 0.5)
+    assert record["machine"]["commit"] == "abc" and record["machine"]["dirty"] and record["budget"] == 0.2
+    missing = [run for run in record["runs"] if run["solver"] == "OTT-JAX"]
+    assert len(missing) == 3 and all(run["error"].startswith("not installed") for run in missing)
     mine = record["runs"][0]
     assert mine["converged"] and mine["judge"]["tv_bound"] <= 0.2 and "synthetic" in record["problem"]["targets"]
     assert reached(record["runs"][-1]["curve"], 1.0) is not None
+    assert main(["maps", *options, "--rows", "64", *CPU]) == 0
     assert main(["report", "--out", str(tmp_path)]) == 0
     table = (tmp_path / "OT.md").read_text()
-    assert "AE-OT" in table and "**dpmot**" in table and (tmp_path / "race.png").stat().st_size > 10_000
+    assert (
+        "AE-OT" in table
+        and "**dpmot**" in table
+        and "softmax" in table
+        and (tmp_path / "race.png").stat().st_size > 10_000
+    )
     assert (tmp_path / "cells.png").exists()
     capsys.readouterr()
-    for arguments in (["report", "--out", str(tmp_path / "none")], ["race", *options, "--tv", "7", *CPU]):
+    for arguments in (
+        ["report", "--out", str(tmp_path / "none")],
+        ["race", *options, "--tv", "7", *CPU],
+        ["race", *options, "--peers", "nobody", *CPU],
+        ["solve", "--targets", "0", "--data", "/nowhere", *CPU],
+    ):
         assert main(arguments) == 2
         assert capsys.readouterr().err.startswith("error: ")
 
