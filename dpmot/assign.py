@@ -20,12 +20,20 @@ class Assignment(NamedTuple):
 
 
 def assign(
-    x: Tensor, targets: Tensor, heights: Tensor, *, values: bool = False, tf32: bool = False, kernel: bool | None = None
+    x: Tensor,
+    targets: Tensor,
+    heights: Tensor,
+    *,
+    values: bool = False,
+    rough: bool = False,
+    tf32: bool = False,
+    kernel: bool | None = None,
 ) -> Assignment:
     """Cell of every row of `x`.
 
     x: [B, d]; targets: [N, d], same type and device; heights: [N].
     values: also give the two highest scores (their difference is a sample's distance to leaving its cell).
+    rough: the kernel may confuse scores that agree to 2⁻¹⁵ of their size; faster where the inner dimension is small.
     tf32: let the GPU round float32 operands to TF32. kernel: force the Triton kernel (or PyTorch).
     """
     if x.ndim != 2 or targets.ndim != 2 or x.shape[1] != targets.shape[1]:
@@ -37,7 +45,7 @@ def assign(
     if kernel and len(x):
         from .kernel import argmax_scores
 
-        return Assignment(*argmax_scores(x, targets, heights, values=values, tf32=tf32))
+        return Assignment(*argmax_scores(x, targets, heights, values=values, rough=rough, tf32=tf32))
     heights = heights.to(x.device, torch.promote_types(x.dtype, torch.float32))
     rows = max(1, BLOCK_SCORES.get(x.device.type, 2**24) // targets.shape[0])
     while True:

@@ -32,9 +32,10 @@ def _argmax_kernel(  # type: ignore[no-untyped-def]
     x, y, heights, best_out, second_out, cell_out,
     num_rows, num_targets, num_chunks, dim: tl.constexpr,
     ROWS: tl.constexpr, COLS: tl.constexpr, INNER: tl.constexpr, CHUNK: tl.constexpr, GROUP: tl.constexpr,
-    WHOLE: tl.constexpr, SECOND: tl.constexpr, TF32: tl.constexpr,
+    WHOLE: tl.constexpr, SECOND: tl.constexpr, PACKED: tl.constexpr, TF32: tl.constexpr,
 ):  # fmt: skip
     precision: tl.constexpr = "tf32" if TF32 else "ieee"
+    lowest: tl.constexpr = -3.0e38 if PACKED else float("-inf")  # an infinity with other low bits is no number
     row_blocks = tl.cdiv(num_rows, ROWS)
     program = tl.program_id(0)
     per_group = GROUP * num_chunks
@@ -52,7 +53,7 @@ def _argmax_kernel(  # type: ignore[no-untyped-def]
         x_whole = x.load([row, 0])
     for tile in tl.range(0, CHUNK):
         base = (chunk * CHUNK + tile) * COLS
-        h = tl.load(heights + base + column, mask=base + column < num_targets, other=float("-inf"))
+        h = tl.load(heights + base + column, mask=base + column < num_targets, other=lowest)
         score = tl.zeros([ROWS, COLS], tl.float32)
         if WHOLE:
             score = tl.dot(x_whole, y.load([base, 0]).T, score, input_precision=precision)
@@ -60,8 +61,13 @@ def _argmax_kernel(  # type: ignore[no-untyped-def]
             for k in tl.range(0, dim, INNER):
                 score = tl.dot(x.load([row, k]), y.load([base, k]).T, score, input_precision=precision)
         score += h[None, :]
-        top = tl.max(score, axis=1)
-        where = tl.min(tl.where(score == top[:, None], column[None, :], COLS), axis=1)
+        if PACKED:  # one pass of two instructions a score in the place of four
+            bits = score.to(tl.int32, bitcast=True) & -COLS | column[None, :]
+            top = tl.max(bits.to(tl.float32, bitcast=True), axis=1)
+            where = top.to(tl.int32, bitcast=True) & (COLS - 1)
+        else:
+            top = tl.max(score, axis=1)
+            where = tl.min(tl.where(score == top[:, None], column[None, :], COLS), axis=1)
         if SECOND:
             rest = tl.max(tl.where(column[None, :] == where[:, None], float("-inf"), score), axis=1)
             second = tl.maximum(tl.maximum(second, rest), tl.minimum(best, top))
@@ -84,9 +90,22 @@ def tiling(dim: int, num_targets: int, second: bool, element: int) -> Tiling:
 
 
 def argmax_scores(
-    x: Tensor, targets: Tensor, heights: Tensor, *, values: bool = False, tf32: bool = False, tile: Tiling | None = None
+    x: Tensor,
+    targets: Tensor,
+    heights: Tensor,
+    *,
+    values: bool = False,
+    rough: bool = False,
+    tf32: bool = False,
+    tile: Tiling | None = None,
 ) -> tuple[Tensor, Tensor | None, Tensor | None]:
-    """(cell [B] int64, best [B], second [B]) for operands of equal type, fp16, bf16 or fp32 (with `tf32`)."""
+    """(cell [B] int64, best [B], second [B]) for operands of equal type, fp16, bf16 or fp32 (with `tf32`).
+
+    rough: keep the column within a tile in the lowest 6 to 8 of the 23 bits of a score's mantissa. Scores that agree to
+    2⁻¹⁵, less than half-precision operands resolve, may then change places, and the maximum takes one pass.
+    """
+    if values and rough:
+        raise ValueError("rough scores have no values to give")
     (rows, dim), n = x.shape, targets.shape[0]
     tile = tile or tiling(dim, n, values, x.element_size())
     whole = tile.inner >= dim
@@ -104,7 +123,7 @@ def argmax_scores(
         TensorDescriptor.from_tensor(targets, [tile.cols, tile.inner]),
         heights.float(), best, second, cell,
         rows, n, chunks, dim,
-        tile.rows, tile.cols, tile.inner, chunk, tile.group, whole, values, tf32,
+        tile.rows, tile.cols, tile.inner, chunk, tile.group, whole, values, rough, tf32,
         num_warps=tile.warps, num_stages=tile.stages,
     )  # fmt: skip
     return _merge(best, second, cell, values)

@@ -26,6 +26,10 @@ for rows, n, d in ((70, 300, 40), (70, 300, 100), (1, 1, 3), (33, 17, 16), (16, 
         assert torch.allclose(best.double(), top[:, 0], atol=1e-4)
         assert torch.allclose(second.double(), top[:, 1], atol=1e-4)
         assert torch.equal(argmax_scores(x, y, h, tf32=tf32, tile=tile)[0], cell)
+        rough = exact.gather(1, argmax_scores(x, y, h, rough=True, tf32=tf32, tile=tile)[0][:, None])[:, 0]
+        assert bool((top[:, 0] - rough <= 2**-15 * top[:, 0].abs()).all())
+        cell = argmax_scores(x, y, h - 1000, rough=True, tf32=tf32, tile=tile)[0]  # negative scores order the other way
+        assert bool((top[:, 0] - exact.gather(1, cell[:, None])[:, 0] <= 2**-15 * 1010).all())
 x, y, h = (torch.randint(-2, 3, shape).half() for shape in ((64, 8), (200, 8), (200,)))  # many exact ties
 cell, best, second = argmax_scores(x, y, h, values=True, tile=tile)
 exact = x.double() @ y.double().T + h.double()
