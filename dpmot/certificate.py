@@ -18,6 +18,8 @@ from .cells import STREAMS, Cells
 from .problem import SemiDiscreteProblem
 from .sampling import histogram
 
+CHI2_SHARE = 0.95  # of the error probability, for the bound through χ²
+
 
 @dataclass(frozen=True)
 class WorstCell:
@@ -101,10 +103,11 @@ def from_counts(counts: Tensor, masses: Tensor, confidence: float = 0.99, label:
     total = float(c.sum())
     alpha = 1 - confidence
     interval = _chi2_interval(c, nu, alpha)
-    # Plug-in TV exceeds TV on average (Jensen) and one sample moves it by at most 1/M (McDiarmid). Both bounds at α/2.
+    # Plug-in TV exceeds TV on average (Jensen) and one sample moves it by at most 1/M (McDiarmid). It is the smaller
+    # bound for few cells and samples alone, and gets the smaller part of α.
     plug_in = 0.5 * float((c / total - nu).abs().sum())
-    by_mcdiarmid = plug_in + math.sqrt(math.log(2 / alpha) / (2 * total))
-    bound = min(0.5 * math.sqrt(interval[1]), by_mcdiarmid, 1.0)
+    by_mcdiarmid = plug_in + math.sqrt(math.log(1 / ((1 - CHI2_SHARE) * alpha)) / (2 * total))
+    bound = min(0.5 * math.sqrt(_chi2_limit(c, nu, CHI2_SHARE * alpha)), by_mcdiarmid, 1.0)
     worst = int((c / total / nu - 1).abs().argmax())
     mass, number = float(nu[worst]), len(c)
     low, high = _binomial_interval(float(c[worst]), total, alpha / number)
@@ -128,7 +131,12 @@ def _chi2(c: Tensor, nu: Tensor) -> float:
 
 
 def _chi2_interval(c: Tensor, nu: Tensor, alpha: float) -> tuple[float, float]:
-    """Two-sided interval for χ² by inverting the U-statistic's law.
+    """Two-sided interval for χ²."""
+    return _chi2_limit(c, nu, alpha / 2, lower=True), _chi2_limit(c, nu, alpha / 2)
+
+
+def _chi2_limit(c: Tensor, nu: Tensor, alpha: float, lower: bool = False) -> float:
+    """One-sided limit for χ² by inverting the U-statistic's law: χ² lies beyond it with probability α at most.
 
     Its variance is 4ζ₁/M + 2ζ₂/M² with ζ₁ = Σp³/ν² − (Σp²/ν)² and ζ₂ = Σp²/ν² − (Σp²/ν)² (Hoeffding), estimated by
     factorial moments; near the null it follows a non-central χ² law, whose skewness enters through the Wilson-Hilferty
@@ -148,8 +156,8 @@ def _chi2_interval(c: Tensor, nu: Tensor, alpha: float) -> tuple[float, float]:
         skewness = (8 * zeta2 + 24 * total * one) / total**3 / variance**1.5 if variance else 0.0
         return theta + math.sqrt(variance) * _skewed_quantile(z, skewness)
 
-    z = NormalDist().inv_cdf(1 - alpha / 2)
-    return _solve(lambda t: limit(t, z) - estimate), _solve(lambda t: limit(t, -z) - estimate)
+    z = NormalDist().inv_cdf(1 - alpha if lower else alpha)
+    return _solve(lambda t: limit(t, z) - estimate)
 
 
 def _skewed_quantile(z: float, skewness: float) -> float:

@@ -17,13 +17,14 @@ def orthogonalise(g: Tensor, steps: int = 5) -> Tensor:
     """Newton–Schulz iteration of ``[..., m, n]`` = U S Vᵀ towards ``U Vᵀ`` (singular values end near 1)."""
     a, b, c = COEFFICIENTS
     tall = g.shape[-2] > g.shape[-1]
-    x = g.bfloat16() if g.is_cuda else g.float()
+    x = g.reshape(-1, *g.shape[-2:])
+    x = x.bfloat16() if g.is_cuda else x.float()
     x = x.mT if tall else x
     x = x / (x.norm(dim=(-2, -1), keepdim=True) + 1e-7)
     for _ in range(steps):
         gram = x @ x.mT
-        x = a * x + (b * gram + c * gram @ gram) @ x
-    return x.mT if tall else x
+        x = torch.baddbmm(x, torch.baddbmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)  # (a + b·XXᵀ + c·(XXᵀ)²)X
+    return (x.mT if tall else x).reshape(g.shape)
 
 
 def as_matrix(p: Tensor) -> Tensor:
