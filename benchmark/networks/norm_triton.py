@@ -1,10 +1,11 @@
-"""Triton kernels of :func:`benchmark.networks.norm.add_norm`: every activation is read once and written once.
+"""Triton kernels of :func:`benchmark.networks.norm.add_norm`: every activation is read once from memory.
 
-One program normalises some whole groups of channels of one image. It holds all their pixels in registers, so that mean
-and variance are taken exactly (two passes over registers, not over memory). Activations are NHWC.
+One program normalises some whole groups of channels of one image, NHWC. Where their pixels fit its registers it holds
+them there; where not it goes over them twice, a chunk at a time, the second time out of the L2 cache. Mean and variance
+are exact: two passes over a chunk's registers, chunks merged by Chan, Golub and LeVeque (1983).
 """
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import triton
@@ -13,87 +14,179 @@ from torch import Tensor
 
 from benchmark.networks.norm import EPS
 
-PIXELS = (16, 64, 256, 1024, 4096)
-FORWARD = {16: (256, 4), 64: (256, 8), 256: (128, 16), 1024: (32, 16), 4096: (8, 16)}
-BACKWARD = {16: (256, 4), 64: (256, 8), 256: (128, 16), 1024: (8, 4), 4096: (8, 16)}
-"""Pixels of an image -> channels and warps of a program; chosen on an H200."""
+
+class Tile(NamedTuple):
+    """What one program works on: ``channels`` of an image, ``chunk`` pixels at a time, by so many ``warps``."""
+
+    channels: int
+    chunk: int
+    warps: int
+
+
+FORWARD = {
+    16: Tile(256, 16, 4),
+    64: Tile(256, 64, 8),
+    256: Tile(128, 256, 16),
+    1024: Tile(32, 1024, 16),
+    4096: Tile(8, 4096, 16),
+}
+BACKWARD = {
+    16: Tile(256, 16, 4),
+    64: Tile(256, 64, 8),
+    256: Tile(128, 256, 16),
+    1024: Tile(8, 1024, 4),
+    4096: Tile(8, 4096, 16),
+}
+"""By the pixels of an image; chosen on an H200."""
+
+
+@triton.jit
+def _spread(values, TILE: tl.constexpr, GROUP: tl.constexpr):  # type: ignore[no-untyped-def]
+    """[groups] -> [channels]."""
+    return tl.reshape(tl.broadcast_to(values[:, None], [TILE // GROUP, GROUP]), [TILE])
+
+
+@triton.jit
+def _gather(values, TILE: tl.constexpr, GROUP: tl.constexpr):  # type: ignore[no-untyped-def]
+    """Sums over each group: [channels] -> [groups]."""
+    return tl.sum(tl.reshape(values, [TILE // GROUP, GROUP]), 1)
+
+
+@triton.jit
+def _read_sum(x, r, total, at, ADD: tl.constexpr):  # type: ignore[no-untyped-def]
+    """x + r in the activation's rounding, stored in total; x where there is nothing to add."""
+    v = tl.load(x + at).to(tl.float32)
+    if ADD:
+        rounded = (v + tl.load(r + at).to(tl.float32)).to(total.dtype.element_ty)
+        tl.store(total + at, rounded)
+        v = rounded.to(tl.float32)
+    return v
+
+
+@triton.jit
+def _moments(v, CHUNK: tl.constexpr, TILE: tl.constexpr, GROUP: tl.constexpr):  # type: ignore[no-untyped-def]
+    """Mean, and sum of squares around it, of each group of v [pixels, channels]."""
+    mean = _gather(tl.sum(v, 0), TILE, GROUP) / (CHUNK * GROUP)
+    d = v - _spread(mean, TILE, GROUP)[None, :]
+    return mean, _gather(tl.sum(d * d, 0), TILE, GROUP)
+
+
+@triton.jit
+def _write(v, y, at, a, b, SILU: tl.constexpr):  # type: ignore[no-untyped-def]
+    z = v * a[None, :] + b[None, :]
+    if SILU:
+        z = z * tl.sigmoid(z)
+    tl.store(y + at, z.to(y.dtype.element_ty))
 
 
 @triton.jit
 def _forward(  # type: ignore[no-untyped-def]
     x, r, total, y, scale, shift, mean, rstd, film_stride, y_stride, channels, eps,
-    PIXELS: tl.constexpr, TILE: tl.constexpr, GROUP: tl.constexpr, ADD: tl.constexpr, SILU: tl.constexpr,
+    PIXELS: tl.constexpr, CHUNK: tl.constexpr, TILE: tl.constexpr, GROUP: tl.constexpr,
+    ADD: tl.constexpr, SILU: tl.constexpr,
 ):  # fmt: skip
     n = tl.program_id(1).to(tl.int64)
     c = tl.program_id(0) * TILE + tl.arange(0, TILE)
-    pixel = n * PIXELS + tl.arange(0, PIXELS)[:, None]
-    v = tl.load(x + pixel * channels + c).to(tl.float32)
-    if ADD:
-        rounded = (v + tl.load(r + pixel * channels + c).to(tl.float32)).to(total.dtype.element_ty)
-        tl.store(total + pixel * channels + c, rounded)
-        v = rounded.to(tl.float32)
+    pixel = n * PIXELS + tl.arange(0, CHUNK)[:, None]
+    at, out = pixel * channels + c, pixel * y_stride + c
     GROUPS: tl.constexpr = TILE // GROUP
-    count: tl.constexpr = PIXELS * GROUP
-    m = tl.sum(tl.reshape(tl.sum(v, 0), [GROUPS, GROUP]), 1) / count
-    d = v - tl.reshape(tl.broadcast_to(m[:, None], [GROUPS, GROUP]), [TILE])[None, :]
-    var = tl.sum(tl.reshape(tl.sum(d * d, 0), [GROUPS, GROUP]), 1) / count
-    rs = 1.0 / tl.sqrt(var + eps)
-    a = tl.load(scale + n * film_stride + c) * tl.reshape(tl.broadcast_to(rs[:, None], [GROUPS, GROUP]), [TILE])
-    z = d * a[None, :] + tl.load(shift + n * film_stride + c)[None, :]
-    if SILU:
-        z = z * tl.sigmoid(z)
-    tl.store(y + pixel * y_stride + c, z.to(y.dtype.element_ty))
+    if CHUNK == PIXELS:
+        v = _read_sum(x, r, total, at, ADD)
+        m, squares = _moments(v, CHUNK, TILE, GROUP)
+    else:
+        m = tl.zeros([GROUPS], tl.float32)
+        squares = tl.zeros([GROUPS], tl.float32)
+        for k in tl.range(0, PIXELS // CHUNK):
+            part = _read_sum(x, r, total, at + k * CHUNK * channels, ADD)
+            m_k, squares_k = _moments(part, CHUNK, TILE, GROUP)
+            d = m_k - m
+            m += d / (k + 1)
+            squares += squares_k + d * d * (CHUNK * GROUP) * k / (k + 1)
+    rs = 1.0 / tl.sqrt(squares / (PIXELS * GROUP) + eps)
+    a = tl.load(scale + n * film_stride + c) * _spread(rs, TILE, GROUP)
+    b = tl.load(shift + n * film_stride + c) - a * _spread(m, TILE, GROUP)
+    if CHUNK == PIXELS:
+        _write(v, y, out, a, b, SILU)
+    else:
+        for k in tl.range(0, PIXELS // CHUNK):
+            again = tl.load((total if ADD else x) + at + k * CHUNK * channels).to(tl.float32)
+            _write(again, y, out + k * CHUNK * y_stride, a, b, SILU)
     g = n * (channels // GROUP) + tl.program_id(0) * GROUPS + tl.arange(0, GROUPS)
     tl.store(mean + g, m)
     tl.store(rstd + g, rs)
 
 
 @triton.jit
+def _read_slopes(total, dy, at, out, m, rs, a, b, SILU: tl.constexpr):  # type: ignore[no-untyped-def]
+    """The normalised activation, and the loss's slope in what SiLU takes."""
+    normed = (tl.load(total + at).to(tl.float32) - m[None, :]) * rs[None, :]
+    dz = tl.load(dy + out).to(tl.float32)
+    if SILU:
+        z = normed * a[None, :] + b[None, :]
+        s = tl.sigmoid(z)
+        dz = dz * s * (1.0 + z * (1.0 - s))
+    return normed, dz
+
+
+@triton.jit
+def _write_slopes(normed, dz, dtotal, dx, at, a, m1, m2, rs, ADD: tl.constexpr):  # type: ignore[no-untyped-def]
+    d = (dz * a[None, :] - m1[None, :] - normed * m2[None, :]) * rs[None, :]
+    if ADD:
+        d += tl.load(dtotal + at).to(tl.float32)
+    tl.store(dx + at, d.to(dx.dtype.element_ty))
+
+
+@triton.jit
 def _backward(  # type: ignore[no-untyped-def]
     total, dy, dtotal, dx, scale, shift, dscale, dshift, mean, rstd, film_stride, y_stride, film_channels, channels,
-    PIXELS: tl.constexpr, TILE: tl.constexpr, GROUP: tl.constexpr, ADD: tl.constexpr, SILU: tl.constexpr,
+    PIXELS: tl.constexpr, CHUNK: tl.constexpr, TILE: tl.constexpr, GROUP: tl.constexpr,
+    ADD: tl.constexpr, SILU: tl.constexpr,
 ):  # fmt: skip
     n = tl.program_id(1).to(tl.int64)
     c = tl.program_id(0) * TILE + tl.arange(0, TILE)
-    pixel = n * PIXELS + tl.arange(0, PIXELS)[:, None]
+    pixel = n * PIXELS + tl.arange(0, CHUNK)[:, None]
+    at, out = pixel * channels + c, pixel * y_stride + c
     g = n * (channels // GROUP) + c // GROUP
-    rs = tl.load(rstd + g)
-    a = tl.load(scale + n * film_stride + c)
-    normed = (tl.load(total + pixel * channels + c).to(tl.float32) - tl.load(mean + g)[None, :]) * rs[None, :]
-    dz = tl.load(dy + pixel * y_stride + c).to(tl.float32)
-    if SILU:
-        z = normed * a[None, :] + tl.load(shift + n * film_stride + c)[None, :]
-        s = tl.sigmoid(z)
-        dz = dz * s * (1.0 + z * (1.0 - s))
-    da, db = tl.sum(dz * normed, 0), tl.sum(dz, 0)
+    m, rs = tl.load(mean + g), tl.load(rstd + g)
+    a, b = tl.load(scale + n * film_stride + c), tl.load(shift + n * film_stride + c)
+    if CHUNK == PIXELS:
+        normed, dz = _read_slopes(total, dy, at, out, m, rs, a, b, SILU)
+        da, db = tl.sum(dz * normed, 0), tl.sum(dz, 0)
+    else:
+        da, db = tl.zeros([TILE], tl.float32), tl.zeros([TILE], tl.float32)
+        for k in tl.range(0, PIXELS // CHUNK):
+            one, two = _read_slopes(total, dy, at + k * CHUNK * channels, out + k * CHUNK * y_stride, m, rs, a, b, SILU)
+            da += tl.sum(two * one, 0)
+            db += tl.sum(two, 0)
     tl.store(dscale + n * film_channels + c, da)
     tl.store(dshift + n * film_channels + c, db)
-    GROUPS: tl.constexpr = TILE // GROUP
     count: tl.constexpr = PIXELS * GROUP
-    m1 = tl.sum(tl.reshape(a * db, [GROUPS, GROUP]), 1) / count
-    m2 = tl.sum(tl.reshape(a * da, [GROUPS, GROUP]), 1) / count
-    m1 = tl.reshape(tl.broadcast_to(m1[:, None], [GROUPS, GROUP]), [TILE])
-    m2 = tl.reshape(tl.broadcast_to(m2[:, None], [GROUPS, GROUP]), [TILE])
-    d = (dz * a[None, :] - m1[None, :] - normed * m2[None, :]) * rs[None, :]
-    if ADD:
-        d += tl.load(dtotal + pixel * channels + c).to(tl.float32)
-    tl.store(dx + pixel * channels + c, d.to(dx.dtype.element_ty))
+    m1 = _spread(_gather(a * db, TILE, GROUP) / count, TILE, GROUP)
+    m2 = _spread(_gather(a * da, TILE, GROUP) / count, TILE, GROUP)
+    if CHUNK == PIXELS:
+        _write_slopes(normed, dz, dtotal, dx, at, a, m1, m2, rs, ADD)
+    else:
+        for k in tl.range(0, PIXELS // CHUNK):
+            here = at + k * CHUNK * channels
+            one, two = _read_slopes(total, dy, here, out + k * CHUNK * y_stride, m, rs, a, b, SILU)
+            _write_slopes(one, two, dtotal, dx, here, a, m1, m2, rs, ADD)
 
 
 def supports(x: Tensor) -> bool:
     """Whether the kernels take activations of this shape: 4, 8, 16, 32 or 64 pixels square."""
-    return x.shape[2] * x.shape[3] in PIXELS
+    return x.shape[2] * x.shape[3] in FORWARD
 
 
-def _launch(x: Tensor, group_size: int, tiles: dict[int, tuple[int, int]]) -> tuple[tuple[int, int], dict[str, int]]:
+def _launch(x: Tensor, group_size: int, tiles: dict[int, Tile]) -> tuple[tuple[int, int], dict[str, int]]:
     """Grid and compile-time sizes for activations ``x``."""
     pixels, channels = x.shape[2] * x.shape[3], x.shape[1]
-    tile, warps = tiles[pixels]
+    tile, chunk, warps = tiles[pixels]
     while channels % tile:
         tile //= 2
     if tile < group_size or tile % group_size:
         raise ValueError(f"{channels} channels in groups of {group_size} do not fit the kernels' tiles")
-    return (channels // tile, len(x)), {"PIXELS": pixels, "TILE": tile, "GROUP": group_size, "num_warps": warps}
+    sizes = {"PIXELS": pixels, "CHUNK": chunk, "TILE": tile, "GROUP": group_size, "num_warps": warps}
+    return (channels // tile, len(x)), sizes
 
 
 def _nhwc(t: Any) -> Any:
@@ -144,8 +237,7 @@ class AddNorm(torch.autograd.Function):
     def backward(ctx: Any, dtotal: Tensor | None, dskip: Tensor | None, dy: Tensor) -> tuple[Tensor | None, ...]:
         total, skip, scale, shift, *moments = ctx.saved_tensors
         dy, c, n = _nhwc(dy), total.shape[1], len(total)
-        dscale = torch.empty(n, dy.shape[1], device=total.device)
-        dshift = torch.empty_like(dscale)
+        dscale, dshift = film = torch.empty(2, n, dy.shape[1], device=total.device)
 
         def gradient(source: Tensor, through: Tensor | None, first: int, mean: Tensor, rstd: Tensor) -> Tensor:
             """Gradient of ``source``, which makes the channels from ``first`` on; ``through`` is added to it."""
@@ -162,5 +254,5 @@ class AddNorm(torch.autograd.Function):
         dx = gradient(total, dtotal, 0, *moments[:2])
         dskip = None if skip is None else gradient(skip, dskip, c, *moments[2:])
         if len(scale) == 1:
-            dscale, dshift = dscale.sum(0, keepdim=True), dshift.sum(0, keepdim=True)
+            dscale, dshift = film.sum(1, keepdim=True)
         return dx, dx if ctx.added else None, dskip, dscale, dshift, None, None

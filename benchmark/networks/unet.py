@@ -99,9 +99,10 @@ class ResBlock(nn.Module):
         elif skip is None:
             identity = self.project(total)
         else:  # the projection of the concatenation, without building it
-            weight = self.project.weight.to(x.dtype).flatten(1).split([total.shape[1], skip.shape[1]], 1)
-            one, other = (F.linear(t.permute(0, 2, 3, 1), w) for t, w in zip((total, skip), weight, strict=True))
-            identity = (one + other).permute(0, 3, 1, 2)
+            weights = self.project.weight.to(x.dtype).flatten(1).split([total.shape[1], skip.shape[1]], 1)
+            (one, w_one), (other, w_other) = zip((t.permute(0, 2, 3, 1) for t in (total, skip)), weights, strict=True)
+            identity = torch.addmm(F.linear(one, w_one).flatten(0, 2), other.flatten(0, 2), w_other.T)
+            identity = identity.view(*one.shape[:3], -1).permute(0, 3, 1, 2)
         return total, identity, self.conv2(h)
 
 
@@ -118,8 +119,9 @@ class Attention(nn.Module):
     def forward(self, x: Tensor, r: Tensor | None) -> tuple[Tensor, Tensor]:
         total, _, h = self.norm(x, r)
         n, c, height, width = h.shape
-        qkv = self.qkv(h).permute(0, 2, 3, 1).reshape(n, height * width, 3, self.heads, c // self.heads)
-        q, k, v = qkv.permute(2, 0, 3, 1, 4)
+        h = h.permute(0, 2, 3, 1).reshape(n, height * width, c)
+        weights = self.qkv.weight.to(h.dtype).flatten(1).chunk(3)  # three products: no gradients to join
+        q, k, v = (F.linear(h, w).unflatten(2, (self.heads, -1)).transpose(1, 2) for w in weights)
         h = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).reshape(n, height, width, c)
         return total, self.out(h.permute(0, 3, 1, 2))
 

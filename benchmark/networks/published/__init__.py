@@ -39,9 +39,18 @@ def open_denoiser(source: str | os.PathLike[str], device: torch.device | str = "
     if not path.is_file():
         return load_diffusers(source).to(device)
     try:
-        return _open_file(path, process, device)
+        with path.open("rb") as file:
+            head = file.read(16)
     except OSError as error:
         raise CheckpointError(f"{path}: cannot be read ({error.strerror})") from None
+    if not head.startswith((ZIP, LEGACY, PICKLE)) and not process:
+        return load_denoiser(path, device)
+    try:
+        denoiser = _published(path, head, process)
+    except (KeyError, IndexError, TypeError, AttributeError, RuntimeError) as error:  # what no reader foresaw
+        reason = str(error).partition("\n")[0]
+        raise CheckpointError(f"{path}: not whole, or of another architecture ({reason})") from None
+    return denoiser.to(device)
 
 
 def _split(source: str | os.PathLike[str]) -> tuple[Path, str]:
@@ -50,18 +59,20 @@ def _split(source: str | os.PathLike[str]) -> tuple[Path, str]:
     return (Path(path), process) if path and not Path(source).exists() else (Path(source), "")
 
 
-def _open_file(path: Path, process: str, device: torch.device | str) -> nn.Module:
-    with path.open("rb") as file:
-        head = file.read(16)
-    if not head.startswith((ZIP, LEGACY)):
-        return load_edm(path).to(device) if head.startswith(PICKLE) else load_denoiser(path, device)
-    state = read_weights(path)
+def _published(path: Path, head: bytes, process: str) -> nn.Module:
+    """The denoiser of a file that others wrote and that begins with ``head``."""
+    state = read_weights(path) if head.startswith((ZIP, LEGACY)) else {}
     if any(name.startswith(score_sde.MARK) for name in state):
-        return score_sde.load_score_sde(path, state, process).to(device)
-    for module, load in ((ddpm, ddpm.load_ddpm), (ncsnv2, ncsnv2.load_ncsnv2)):
-        if module.MARK in state:
-            return load(path, state).to(device)
-    raise CheckpointError(f"{path}: of no network that is known (its first tensor is '{next(iter(state))}')")
+        return score_sde.load_score_sde(path, state, process)
+    if process:
+        raise CheckpointError(f"{path}: '#{process}' is for networks of ScoreSDE, and this is none")
+    if ddpm.MARK in state:
+        return ddpm.load_ddpm(path, state)
+    if ncsnv2.MARK in state:
+        return ncsnv2.load_ncsnv2(path, state)
+    if state:
+        raise CheckpointError(f"{path}: of no network that is known (its first tensor is '{next(iter(state))}')")
+    return load_edm(path)
 
 
 def check_source(source: str | os.PathLike[str]) -> None:
