@@ -121,3 +121,9 @@ def sigma_sample(cls: type, denoiser: Callable, x: Tensor, sigmas: Tensor, vp: b
         ve = x * (1 + sigma**2).sqrt() if vp else x
         x = scheduler.step((ve - denoiser(ve, sigma)) / sigma, t, x).prev_sample
     return x * scale[-1]
+
+
+def denoiser_error(denoiser: Callable[..., Tensor], x: Tensor, sigma: Tensor | float, expected: Tensor) -> float:
+    """Largest difference of x − D(x; σ) from the ``expected`` D's, in units of its largest value."""
+    residual = x.double() - expected.double()
+    return float((x.double() - denoiser(x.double(), sigma) - residual).abs().max() / residual.abs().max())

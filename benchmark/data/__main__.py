@@ -24,6 +24,7 @@ class Known:
 KNOWN = {
     "cifar10": Known("none", 32, advice="the folder of torchvision's download (or leave --from out to download it)"),
     "celeba": Known("celeba", 64, advice="img_align_celeba.zip, or the folder it unpacks to"),
+    "celebahq": Known("centre", 256, 1000, "a folder or a zip of its 30,000 pictures"),
     "lsun-bedroom": Known("centre", 64, 1000, "the LMDB folder bedroom_train_lmdb, a folder of images, or a zip"),
     "lsun-church": Known("centre", 64, 1000, "the LMDB folder church_outdoor_train_lmdb, a folder of images, or a zip"),
 }
@@ -39,9 +40,9 @@ def parser() -> argparse.ArgumentParser:
     prepare = commands.add_parser("prepare", help="write a data set; an interrupted one goes on where it stopped")
     prepare.add_argument("name", choices=KNOWN, help="which data set")
     prepare.add_argument("--from", dest="source", type=Path, metavar="PATH", help="folder of images, .zip, or LMDB")
-    prepare.add_argument("--size", type=int, help="side in pixels (default: 64; CIFAR-10: 32)")
+    prepare.add_argument("--size", type=int, help="side in pixels (default: 64; CIFAR-10: 32, CelebA-HQ: 256)")
     prepare.add_argument("--crop", choices=("none", "centre", "celeba"), help="default: the customary one")
-    prepare.add_argument("--test", type=int, help="images kept apart at the end (LSUN; default 1000)")
+    prepare.add_argument("--test", type=int, help="images kept apart at the end (LSUN, CelebA-HQ; default 1000)")
     listed = commands.add_parser("list", help="show what is there")
     listed.add_argument("--check", action="store_true", help="compare every array with its stated SHA-256")
     for command in (prepare, listed):

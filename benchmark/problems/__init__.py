@@ -15,6 +15,9 @@ _PROBLEMS = {
     "cifar10": "benchmark.problems.images:Cifar10",
     "celeba64": "benchmark.problems.images:Celeba64",
     "lsun_bedroom64": "benchmark.problems.images:LsunBedroom64",
+    "celebahq256": "benchmark.problems.images:CelebaHq256",
+    "lsun_church256": "benchmark.problems.images:LsunChurch256",
+    "lsun_bedroom256": "benchmark.problems.images:LsunBedroom256",
 }
 
 

@@ -1,5 +1,9 @@
-"""Natural images: CIFAR-10 with a denoiser of our own; CelebA and LSUN at 64 pixels with one that the user gives."""
+"""Natural images: CIFAR-10 with a denoiser of our own, CelebA and LSUN with published ones.
 
+At 64 pixels the user names the checkpoint; at 256 it is by default the one of Ho et al. (2020) on the hub.
+"""
+
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
@@ -27,15 +31,22 @@ class ImageProblem(Problem):
     """Images of a prepared data set (see `python -m benchmark.data`), [3, side, side] in [−1, 1].
 
     Attributes:
-        checkpoint: the denoiser: a file that `python -m benchmark.train` wrote, a folder with a diffusers pipeline, or
-            the name of one on the hub; empty for the one that the suite ships, where it does.
+        checkpoint: the denoiser: a file that `python -m benchmark.train` wrote; a folder with a diffusers pipeline, or
+            the name of one on the hub; a file of DDIM (`ckpt.pth`), EDM (`.pkl`), ScoreSDE or NCSNv2
+            (`checkpoint_*.pth`; ScoreSDE's may need `FILE#vp`, `#subvp`, `#ve` or `#vp-discrete` to say how it was
+            trained). Empty for the one that the suite ships, where it does.
         extractor: features of the Fréchet distance: `mobilenet_v2` (weights at $DPMOT_WEIGHTS), or `classifier`, the
             suite's own for this problem, where it ships one.
         references: images that Fréchet distances are taken to, the first of the training split; fewer on a CPU.
         shard: samples to a shard, the least that is ever drawn; make it small on a CPU.
+
+    Class attributes:
+        side: of the images, in pixels.
+        widest: noise range to sample in, where the denoiser was trained on all of it.
     """
 
     side: ClassVar[int]
+    widest: ClassVar[tuple[float, float]] = (0.002, 80.0)
     classifier_file: ClassVar[Path | None] = None
     checkpoint: str = ""
     extractor: str = "mobilenet_v2"
@@ -52,6 +63,16 @@ class ImageProblem(Problem):
     @property
     def shape(self) -> tuple[int, ...]:
         return (3, self.side, self.side)
+
+    @property
+    def sigma_min(self) -> float:  # type: ignore[override]
+        """The lowest noise level: where the denoiser's training ends, but not below `widest`."""
+        return max(self.widest[0], getattr(self._denoiser, "sigma_min", 0.0))
+
+    @property
+    def sigma_max(self) -> float:  # type: ignore[override]
+        """The highest noise level: where the denoiser's training ends, but not above `widest`."""
+        return min(self.widest[1], getattr(self._denoiser, "sigma_max", math.inf))
 
     @cached_property
     def data(self) -> ImageSet:
@@ -163,3 +184,37 @@ class LsunBedroom64(Celeba64):
 
     name: ClassVar[str] = "lsun_bedroom64"
     summary: ClassVar[str] = "LSUN bedroom, 64x64; give a denoiser by problem.checkpoint"
+
+
+@dataclass(frozen=True)
+class LsunChurch256(Celeba64):
+    """LSUN outdoor churches (Yu et al. 2015) at 256 pixels, centre crop. One mode.
+
+    Low frequencies of large pictures are stronger than noise of σ = 80, so sampling starts where training did.
+    """
+
+    name: ClassVar[str] = "lsun_church256"
+    summary: ClassVar[str] = "LSUN church, 256x256; DDPM's network from the hub"
+    side: ClassVar[int] = 256
+    widest: ClassVar[tuple[float, float]] = (0.002, 1000.0)
+    checkpoint: str = "google/ddpm-ema-church-256"
+    references: int = 10_000
+    shard: int = 50
+
+
+@dataclass(frozen=True)
+class LsunBedroom256(LsunChurch256):
+    """LSUN bedrooms at 256 pixels, centre crop. One mode."""
+
+    name: ClassVar[str] = "lsun_bedroom256"
+    summary: ClassVar[str] = "LSUN bedroom, 256x256; DDPM's network from the hub"
+    checkpoint: str = "google/ddpm-ema-bedroom-256"
+
+
+@dataclass(frozen=True)
+class CelebaHq256(LsunChurch256):
+    """CelebA-HQ (Karras et al. 2018) at 256 pixels. One mode."""
+
+    name: ClassVar[str] = "celebahq256"
+    summary: ClassVar[str] = "CelebA-HQ, 256x256; DDPM's network from the hub"
+    checkpoint: str = "google/ddpm-ema-celebahq-256"

@@ -1,12 +1,14 @@
 """Image problems on tiny data sets of their format, with a tiny denoiser; errors in one line."""
 
 import json
+import math
 
 import numpy as np
 import pytest
 import torch
 
 from benchmark.networks.checkpoint import save_network
+from benchmark.networks.published.ncsnv2 import NCSNv2
 from benchmark.networks.unet import UNet, UNetConfig
 from benchmark.problems import make_problem
 from samplers.base import OptionError
@@ -60,6 +62,43 @@ def test_celeba_takes_the_denoiser_it_is_given_and_has_one_mode(root):
     assert problem.mode_weights.tolist() == [1.0] and problem.posterior(torch.zeros(3, 3, 64, 64)).shape == (3, 1)
 
 
+def test_published_training_states_are_taken_and_bound_the_noise(root):
+    """NCSNv2 was trained on σ from 0.02 to 100 in our units; sampling is in the part of it between 0.002 and 80."""
+    network = NCSNv2(8, 4)
+    names = {name: name.replace("join", "msf.convs").replace("chain", "crp.convs") for name in network.state_dict()}
+    state = {f"module.{names[name]}": tensor for name, tensor in network.state_dict().items()}
+    sigmas = torch.linspace(math.log(50), math.log(0.01), 232).exp()
+    torch.save([state | {"module.sigmas": sigmas}, {}, 1, 2], root / "checkpoint.pth")
+    problem = make_problem("celeba64", checkpoint=str(root / "checkpoint.pth"))
+    assert (problem.sigma_min, problem.sigma_max) == pytest.approx((0.02, 80))
+    x = problem.examples("train", 2)
+    torch.testing.assert_close(problem.denoiser(x, torch.tensor(0.5)), x + 0.5 * network(x))
+    ours = make_problem("celeba64", checkpoint=str(root / "tiny.safetensors"))
+    assert (ours.sigma_min, ours.sigma_max) == (0.002, 80)
+
+
+@pytest.mark.parametrize("name", ["celebahq256", "lsun_church256", "lsun_bedroom256"])
+def test_problems_of_256_pixels_run_a_pipeline(name, root, tmp_path):
+    diffusers = pytest.importorskip("diffusers")
+    assert make_problem(name).source.startswith("google/ddpm-ema-")
+    network = diffusers.UNet2DModel(
+        block_out_channels=(32, 32),
+        down_block_types=("DownBlock2D", "DownBlock2D"),
+        up_block_types=("UpBlock2D", "UpBlock2D"),
+        layers_per_block=1,
+        add_attention=False,
+    )
+    diffusers.DDPMPipeline(network, diffusers.DDPMScheduler()).save_pretrained(tmp_path / "pipeline")
+    (tmp_path / name).mkdir()
+    np.save(tmp_path / name / "train.npy", np.full((3, 256, 256, 3), 51, np.uint8))
+    (tmp_path / name / "dataset.json").write_text("{}")
+    problem = make_problem(name, checkpoint=str(tmp_path / "pipeline"))
+    assert problem.shape == (3, 256, 256) and problem.sigma_max == pytest.approx(157.4, rel=1e-3)
+    x = problem.examples("train", 1)
+    assert x.unique().tolist() == pytest.approx([51 / 127.5 - 1])
+    assert problem.denoiser(x, torch.tensor(1.0)).shape == x.shape
+
+
 def test_what_is_missing_or_wrong_is_said_in_one_line(root, monkeypatch):
     monkeypatch.setenv("DPMOT_WEIGHTS", str(root / "nowhere"))
     given = {"checkpoint": str(root / "tiny.safetensors")}
@@ -70,6 +109,7 @@ def test_what_is_missing_or_wrong_is_said_in_one_line(root, monkeypatch):
         (lambda: make_problem("celeba64", **given).features(torch.zeros(1, 3, 64, 64)), "DPMOT_WEIGHTS"),
         (lambda: make_problem("cifar10", **given).examples("train", 1), "expected 32×32"),
         (lambda: make_problem("lsun_bedroom64", **given).examples("train", 1), "no data in"),
+        (lambda: make_problem("lsun_church256").examples("train", 1), "no data in"),
         (lambda: make_problem("cifar10", extractor="inception"), "mobilenet_v2 or classifier"),
         (lambda: make_problem("cifar10", shard=0), "at least 1"),
     ]

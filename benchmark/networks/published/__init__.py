@@ -78,11 +78,11 @@ def _published(path: Path, head: bytes, process: str) -> nn.Module:
 def check_source(source: str | os.PathLike[str]) -> None:
     """Raise CheckpointError where ``source`` is no file, no folder, and not like a name on the hub."""
     path, process = _split(source)
-    if process and (process not in score_sde.PROCESSES or not path.is_file()):
-        raise CheckpointError(f"{source}: expected FILE or FILE#process, of {', '.join(score_sde.PROCESSES)}")
     name = str(path)
     if not path.exists() and (path.suffix or name.count("/") != 1 or name.startswith("/")):
         raise CheckpointError(f"{source}: there is no such checkpoint, nor is it the name of a model on the hub")
+    if process and (process not in score_sde.PROCESSES or not path.is_file()):
+        raise CheckpointError(f"{source}: expected FILE or FILE#process, of {', '.join(score_sde.PROCESSES)}")
 
 
 def denoiser_hash(source: str | os.PathLike[str]) -> str:

@@ -19,6 +19,7 @@ import pytest
 import torch
 
 from benchmark.networks.published import open_denoiser
+from tests.oracles import denoiser_error
 
 ROOT = os.environ.get("DPMOT_ORACLES")
 FULL = os.environ.get("DPMOT_ORACLES_FULL")
@@ -85,12 +86,6 @@ def noisy(batch, side, sigma):
     return (x0 + sigma * torch.randn(x0.shape, generator=generator)).double()
 
 
-def residual_error(denoiser, x, sigma, expected):
-    """Largest difference of x − D(x; σ) from the expected one, in units of its largest value."""
-    residual = x.double() - expected.double()
-    return float((x.double() - denoiser(x.double(), sigma) - residual).abs().max() / residual.abs().max())
-
-
 DDIM = {
     "small": (16, {"ch": 32, "ch_mult": [1, 2, 3], "num_res_blocks": 1, "attn_resolutions": [8]}),
     "cifar10": (32, {"ch": 128, "ch_mult": [1, 2, 2, 2], "num_res_blocks": 2, "attn_resolutions": [16]}),
@@ -123,7 +118,7 @@ def test_ddim(name, tmp_path, record_property):
                 sigma = (1 / alphas[step] - 1).sqrt()
                 x = noisy(1, side, sigma)
                 epsilon = network((x * alphas[step].sqrt()).to(dtype), torch.tensor([step]))
-                error = residual_error(denoiser, x, sigma, x - sigma * epsilon)
+                error = denoiser_error(denoiser, x, sigma, x - sigma * epsilon)
                 record_property(f"{dtype} step {step}", error)
                 assert error < tolerance
 
@@ -173,7 +168,7 @@ def test_edm(name, tmp_path, record_property):
         denoiser = open_denoiser(tmp_path / "a.pkl")
         for sigma in torch.tensor([0.02, 0.7, 50.0], dtype=torch.float64):
             x = noisy(2, side, sigma).float()
-            error = residual_error(denoiser, x, sigma, network(x, sigma))
+            error = denoiser_error(denoiser, x, sigma, network(x, sigma))
             record_property(f"D at {sigma}", error)
             assert error < 1e-4
         x, label = noisy(2, side, 1.0), torch.tensor([0.3, 2.0]).double()
@@ -247,12 +242,12 @@ def test_score_sde(name, tmp_path, record_property, monkeypatch):
                 x = noisy(2, side, 2 * sigma)
                 unit = (x + 1) / 2
                 expected = 2 * (unit + sigma**2 * score_of(unit.float(), time.clone())) - 1
-                error = residual_error(denoiser, x, 2 * sigma, expected)
+                error = denoiser_error(denoiser, x, 2 * sigma, expected)
             else:  # x_t = alpha (x0 + sigma n), std = alpha sigma; x0 = (x_t + std^2 score) / alpha
                 alpha, std = levels(sde, process, t)
                 x = noisy(2, side, std / alpha)
                 score = score_of((x * alpha).float(), time.clone()).double()
-                error = residual_error(denoiser, x, std / alpha, x + std**2 / alpha * score)
+                error = denoiser_error(denoiser, x, std / alpha, x + std**2 / alpha * score)
             record_property(f"D at step {step}", error)
             assert error < 1e-4
         # The network alone in float64, where the noise's embedding is exact: label 0, or for theirs a sigma of 1.
@@ -318,6 +313,6 @@ def test_ncsnv2(name, averaged, tmp_path, record_property, request):
                 unit = ((x + 1) / 2).to(dtype)
                 x = unit.double() * 2 - 1
                 score = network(unit, torch.tensor([label, label])).double()
-                error = residual_error(denoiser, x, 2 * sigma, 2 * (unit.double() + sigma**2 * score) - 1)
+                error = denoiser_error(denoiser, x, 2 * sigma, 2 * (unit.double() + sigma**2 * score) - 1)
                 record_property(f"{dtype} level {label}", error)
                 assert error < tolerance
