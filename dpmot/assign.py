@@ -1,9 +1,10 @@
-"""Which cell holds x: argmax_j ⟨x, y_j⟩ + h_j over all targets, with the best and second-best score.
+"""Which cell holds x: argmax_j ⟨x, y_j⟩ + h_j over all targets, with the best scores.
 
 On a GPU half-precision and TF32 operands go through the Triton kernel; all else through PyTorch, block by block. Both
 accumulate in at least float32 and give ties to the lower index.
 """
 
+from collections.abc import Callable
 from functools import cache
 from typing import NamedTuple
 
@@ -15,7 +16,7 @@ BLOCK_SCORES = {"cpu": 2**22, "cuda": 2**29}  # scores held at once: the CPU's c
 
 class Assignment(NamedTuple):
     cell: Tensor  # [B] int64
-    best: Tensor | None  # [B], the highest score
+    best: Tensor  # [B], the highest score
     second: Tensor | None  # [B], the second highest; −inf when N = 1
 
 
@@ -32,34 +33,42 @@ def assign(
     """Cell of every row of `x`.
 
     x: [B, d]; targets: [N, d], same type and device; heights: [N].
-    values: also give the two highest scores (their difference is a sample's distance to leaving its cell).
+    values: also give the second-highest score (the difference to the highest is a sample's distance to leaving its
+        cell).
     rough: the kernel may confuse scores that agree to 2⁻¹⁵ of their size; faster where the inner dimension is small.
     tf32: let the GPU round float32 operands to TF32. kernel: force the Triton kernel (or PyTorch).
     """
-    if x.ndim != 2 or targets.ndim != 2 or x.shape[1] != targets.shape[1]:
-        raise ValueError(f"x must have the shape [B, {targets.shape[-1]}], got {list(x.shape)}")
-    if heights.shape != targets.shape[:1]:
-        raise ValueError(f"heights must have the shape [{targets.shape[0]}], got {list(heights.shape)}")
-    if kernel is None:
-        kernel = x.is_cuda and (x.dtype in (torch.float16, torch.bfloat16) or tf32) and _triton()
-    if kernel and len(x):
+    _check(x, targets, heights)
+    if _by_kernel(x, tf32, kernel):
         from .kernel import argmax_scores
 
         return Assignment(*argmax_scores(x, targets, heights, values=values, rough=rough, tf32=tf32))
-    heights = heights.to(x.device, torch.promote_types(x.dtype, torch.float32))
-    rows = max(1, BLOCK_SCORES.get(x.device.type, 2**24) // targets.shape[0])
-    while True:
-        try:
-            parts = [_assign_block(block, targets, heights, values) for block in x.split(rows)]
-            break
-        except torch.OutOfMemoryError:
-            if rows == 1:
-                raise MemoryError(f"out of GPU memory even for one row of {targets.shape[0]:,} scores") from None
-            rows = max(1, rows // 4)
-            torch.cuda.empty_cache()
-    if not values:
-        return Assignment(torch.cat([p.cell for p in parts]), None, None)
-    return Assignment(*(torch.cat(column) for column in zip(*parts, strict=True)))
+    found = in_blocks(x, len(targets), lambda part: _best(scores(part, targets, heights), values))
+    return Assignment(found[0], found[1], found[2] if values else None)
+
+
+def top(
+    x: Tensor, targets: Tensor, heights: Tensor, k: int, *, tf32: bool = False, kernel: bool | None = None
+) -> tuple[Tensor, Tensor]:
+    """The k ≤ N highest scores of every row of `x`, highest first, and their cells: [B, k] each. As for `assign`."""
+    _check(x, targets, heights)
+    if k == 1:
+        found = assign(x, targets, heights, tf32=tf32, kernel=kernel)
+        return found.best[:, None], found.cell[:, None]
+
+    def by_torch(part: Tensor) -> tuple[Tensor, ...]:
+        return tuple(scores(part, targets, heights).topk(k, dim=1))
+
+    if not _by_kernel(x, tf32, kernel):
+        best, cells = in_blocks(x, len(targets), by_torch)
+        return best, cells
+    from .kernel import top_scores
+
+    best, cells, unsure = top_scores(x, targets, heights, k, tf32=tf32)
+    rows = unsure.nonzero()[:, 0]
+    if len(rows):
+        best[rows], cells[rows] = in_blocks(x[rows], len(targets), by_torch)
+    return best, cells
 
 
 def assign_exactly(x: Tensor, targets: Tensor, heights: Tensor, precision: torch.dtype = torch.float16) -> Tensor:
@@ -69,13 +78,52 @@ def assign_exactly(x: Tensor, targets: Tensor, heights: Tensor, precision: torch
     deviations of a score's rounding error, taken as u·√(2/3)·max|x|·max‖y‖ with the type's unit roundoff u.
     """
     found = assign(x.to(precision), targets.to(precision), heights, values=True)
-    assert found.best is not None and found.second is not None
+    assert found.second is not None
     roundoff = torch.finfo(precision).eps / 2
     size = x.abs().amax(dim=1) * targets.norm(dim=1).max()
     close = (found.best - found.second < 12 * roundoff * (2 / 3) ** 0.5 * size).nonzero()[:, 0]
     if len(close):
         found.cell[close] = assign(x[close].double(), targets.double(), heights).cell
     return found.cell
+
+
+def scores(x: Tensor, targets: Tensor, heights: Tensor) -> Tensor:
+    """⟨x_i, y_j⟩ + h_j, [B, N], in at least float32."""
+    heights = heights.to(x.device, torch.promote_types(x.dtype, torch.float32))
+    if x.dtype == heights.dtype:
+        return torch.addmm(heights, x, targets.T)
+    # Half operands: accumulate in float32 and keep the result there.
+    product = torch.mm(x, targets.T, out_dtype=torch.float32) if x.is_cuda else x.float() @ targets.float().T
+    return product.add_(heights)
+
+
+def in_blocks(x: Tensor, columns: int, work: Callable[[Tensor], tuple[Tensor, ...]]) -> tuple[Tensor, ...]:
+    """`work` on blocks of rows of x whose [rows, columns] scores fit in memory, its results joined.
+
+    Blocks shrink when the GPU's memory runs out; MemoryError when not even one row fits.
+    """
+    rows = max(1, BLOCK_SCORES.get(x.device.type, 2**24) // columns)
+    while True:
+        try:
+            parts = [work(block) for block in x.split(rows)]
+            return tuple(torch.cat(column) for column in zip(*parts, strict=True))
+        except torch.OutOfMemoryError:
+            if rows == 1:
+                raise MemoryError(f"out of GPU memory even for one row of {columns:,} scores") from None
+            rows = max(1, min(rows, len(x)) // 4)
+            torch.cuda.empty_cache()
+
+
+def _check(x: Tensor, targets: Tensor, heights: Tensor) -> None:
+    if x.ndim != 2 or targets.ndim != 2 or x.shape[1] != targets.shape[1]:
+        raise ValueError(f"x must have the shape [B, {targets.shape[-1]}], got {list(x.shape)}")
+    if heights.shape != targets.shape[:1]:
+        raise ValueError(f"heights must have the shape [{targets.shape[0]}], got {list(heights.shape)}")
+
+
+def _by_kernel(x: Tensor, tf32: bool, asked: bool | None) -> bool:
+    suits = x.is_cuda and (x.dtype in (torch.float16, torch.bfloat16) or tf32) and _triton()
+    return len(x) > 0 and (suits if asked is None else asked)
 
 
 @cache
@@ -87,16 +135,11 @@ def _triton() -> bool:
     return True
 
 
-def _assign_block(x: Tensor, targets: Tensor, heights: Tensor, values: bool) -> Assignment:
-    if x.dtype == heights.dtype:
-        scores = torch.addmm(heights, x, targets.T)
-    else:  # half operands: accumulate in float32 and keep the result there
-        scores = torch.mm(x, targets.T, out_dtype=torch.float32) if x.is_cuda else x.float() @ targets.float().T
-        scores += heights
+def _best(found: Tensor, values: bool) -> tuple[Tensor, ...]:
+    """(cell, best) of scores that may be overwritten, and the second best if asked for."""
     # NumPy's argmax is several times faster than PyTorch's on a CPU.
-    cell = scores.argmax(dim=1) if scores.is_cuda else torch.from_numpy(scores.numpy().argmax(axis=1))
+    cell = found.argmax(dim=1) if found.is_cuda else torch.from_numpy(found.numpy().argmax(axis=1))
+    best = found.gather(1, cell[:, None])[:, 0]
     if not values:
-        return Assignment(cell, None, None)
-    best = scores.gather(1, cell[:, None])
-    second = scores.scatter_(1, cell[:, None], -torch.inf).amax(dim=1)
-    return Assignment(cell, best[:, 0], second)
+        return cell, best
+    return cell, best, found.scatter_(1, cell[:, None], -torch.inf).amax(dim=1)

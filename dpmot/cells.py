@@ -4,13 +4,16 @@ The solver, the certificate and the maps all go through `Cells`, so that they se
 """
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
 
-from .assign import Assignment, assign
+from .assign import Assignment, assign, top
 from .problem import Gaussian, SemiDiscreteProblem
+from .ranks import gathered, memory_errors, share, stacked, summed, to_shard
 
 STREAMS = {"start": 1, "burn-in": 2, "descent": 3, "certificate": 4}
 PRECISIONS = {
@@ -21,6 +24,7 @@ PRECISIONS = {
     "fp64": torch.float64,
 }
 JITTER = 1e-9  # relative variance added before the Cholesky factor: below the rounding of the operands
+BLOCK = 2**27  # numbers prepared at once
 
 
 def generator(device: torch.device, *key: int) -> torch.Generator:
@@ -36,53 +40,79 @@ def generator(device: torch.device, *key: int) -> torch.Generator:
 
 @dataclass(frozen=True, eq=False)
 class Cells:
-    """Distinct targets z_j = (y_j − ȳ)/scale, [n, d], and what leads back to the user's N targets.
+    """Distinct targets z_j = (y_j − ȳ)/scale, and what leads back to the user's N targets.
 
-    scale: power of two near the mean ‖y − ȳ‖, times the source's standard deviation: internal heights are h/(scale·std)
-        and internal scores ⟨(x − m)/std, z_j⟩ + h_j are of order one whatever the units.
+    targets: [n, d] operands; where targets are sharded, this rank's rows of them alone, those of `own`.
+    scale: power of two near the mean ‖y − ȳ‖. With the source's standard deviation std, internal heights are
+        h/(scale·std) and internal scores ⟨(x − m)/std, z_j⟩ + h_j: of order one whatever the units.
     group: [N], the distinct target of each target, or None when all differ. masses: [n] float64.
     first: [n], the lowest index of each group.
 
     With d > n and a Gaussian source the targets are replaced by the rows of L, where LLᵀ is their Gram matrix: for
     x ~ N(0, I) the scores Zx then have the same law as Lw, w ~ N(0, I) in n dimensions (the QR reduction Zᵀ = QLᵀ,
-    without the Q). A given x has the coordinates w = Qᵀx = L⁻¹Zx; `span` keeps Z for that.
+    without the Q). A given x has the coordinates w = Qᵀx; `basis` is Qᵀ, made when first asked for. Sharded targets
+    are not reduced.
     """
 
     problem: SemiDiscreteProblem
     targets: Tensor
+    own: range
     masses: Tensor
-    unit: float  # scale·std
+    scale: float
     std: float
     shift: Tensor  # m, [d]
     group: Tensor | None
     first: Tensor
     precision: str
-    span: Tensor | None = None
+    reduced: bool = False
+    sharded: bool = False
 
     @classmethod
     def of(
-        cls, problem: SemiDiscreteProblem, device: torch.device | str | None = None, precision: str = "auto"
+        cls,
+        problem: SemiDiscreteProblem,
+        device: torch.device | str | None = None,
+        precision: str = "auto",
+        shard_targets: bool | str = False,
     ) -> "Cells":
-        """precision: of the operands, fp32, fp16, bf16 or fp64; auto is fp16 on a GPU, else fp32."""
+        """precision: of the operands, fp32, tf32, fp16, bf16 or fp64; auto is fp16 on a GPU, else fp32.
+
+        shard_targets: keep on each rank of the process group only its share of the rows; "auto": if all don't fit.
+        """
         device = torch.device(device) if device is not None else problem.targets.device
         if precision == "auto":
             precision = "fp16" if device.type == "cuda" else "fp32"
         if precision not in PRECISIONS:
             raise ValueError(f"precision must be auto, {', '.join(PRECISIONS)}; got {precision!r}")
-        exact = problem.targets.to(device) - problem.target_mean.to(device)
-        size = float(exact.norm(dim=1).mean())
+        with memory_errors("the targets do not fit: use more GPUs with shard_targets=True, or fp16"):
+            return cls._prepared(problem, device, precision, shard_targets)
+
+    @classmethod
+    def _prepared(
+        cls, problem: SemiDiscreteProblem, device: torch.device, precision: str, shard_targets: bool | str
+    ) -> "Cells":
+        n, dtype = problem.num_targets, PRECISIONS[precision]
+        sharded = to_shard(problem.targets.shape, device, dtype, shard_targets)
+        own = share(n) if sharded else range(n)
+        center = problem.target_mean.to(device)
+        norms = torch.cat([(block - center).norm(dim=1) for block in _rows(problem, own, device)])
+        size = float((gathered(norms, n) if sharded else norms).mean())
         scale = 2.0 ** round(math.log2(size)) if size > 0 else 1.0
-        targets = exact.div_(scale).to(PRECISIONS[precision])
-        mean, std = problem.source_moments
+        targets = _operands(problem, own, scale, device, dtype)
+        keys = row_keys(targets)
+        group, first = _duplicates(gathered(keys, n) if sharded else keys)
         masses = problem.weights.to(device)
-        group, first = _duplicates(targets)
         if group is not None:
-            targets, exact = targets[first], exact[first]
+            sharded = sharded and to_shard([len(first)], device, dtype, True)  # or some rank would have none
+            own = share(len(first)) if sharded else range(len(first))
+            targets = _operands(problem, first[own.start : own.stop], scale, device, dtype)
             masses = torch.zeros(len(first), dtype=torch.float64, device=device).index_add_(0, group, masses)
-        span = None
-        if isinstance(problem.source, Gaussian) and problem.dim > len(first) > 1:
-            span, targets = exact, _cholesky(exact).to(targets.dtype)
-        return cls(problem, targets, masses, scale * std, std, mean.to(device), group, first, precision, span)
+        reduced = isinstance(problem.source, Gaussian) and problem.dim > len(first) > 1 and not sharded
+        if reduced:
+            targets = _cholesky(problem, first, scale, device).to(dtype)
+        mean, std = problem.source_moments
+        shift = mean.to(device)
+        return cls(problem, targets, own, masses, scale, std, shift, group, first, precision, reduced, sharded)
 
     @property
     def device(self) -> torch.device:
@@ -91,7 +121,30 @@ class Cells:
     @property
     def num(self) -> int:
         """Number of distinct targets."""
-        return self.targets.shape[0]
+        return len(self.masses)
+
+    @property
+    def dim(self) -> int:
+        """Inner dimension of the scores."""
+        return self.targets.shape[1]
+
+    @property
+    def unit(self) -> float:
+        """One internal height in the user's units."""
+        return self.scale * self.std
+
+    @cached_property
+    def norms(self) -> Tensor:
+        """‖z_j‖ of the operands, [n] float64."""
+        return self.gathered(torch.cat([block.double().norm(dim=1) for block in self.targets.split(8192)]))
+
+    @cached_property
+    def basis(self) -> Tensor:
+        """Qᵀ = L⁻¹Z, [n, d] in at least float32: what takes points to the coordinates of the reduced targets."""
+        factor = _cholesky(self.problem, self.first, self.scale, self.device)
+        columns = _columns(self.problem, self.first, self.scale, self.device)
+        dtype = torch.promote_types(self.targets.dtype, torch.float32)
+        return torch.cat([torch.linalg.solve_triangular(factor, z, upper=False).to(dtype) for z in columns], dim=1)
 
     def inner(self, heights: Tensor) -> Tensor:
         """The user's heights [N] in internal units, one per distinct target [n] float64."""
@@ -112,29 +165,109 @@ class Cells:
     def embed(self, x: Tensor) -> Tensor:
         """Raw source points [B, d] as operands: (x − m)/std, or its coordinates in the targets' span."""
         x = (x.to(self.device) - self.shift) / self.std
-        if self.span is not None:
-            factor = self.targets.to(self.span.dtype)
-            x = torch.linalg.solve_triangular(factor, self.span @ x.to(self.span.dtype).T, upper=False).T
+        if self.reduced:
+            x = x.to(self.basis.dtype) @ self.basis.T
         return x.to(self.targets.dtype)
 
     def draw(self, count: int, rng: torch.Generator) -> Tensor:
         """`count` fresh source samples as operands."""
         dtype = torch.promote_types(self.targets.dtype, torch.float32)
-        if self.span is not None:
+        if self.reduced:
             like = {"generator": rng, "device": self.device, "dtype": dtype}
             return torch.randn(count, self.num, **like).to(self.targets.dtype)  # type: ignore[call-overload]
         return self.embed(self.problem.draw(count, rng, self.device, dtype))
 
-    def assign(self, x: Tensor, heights: Tensor, *, values: bool = False) -> Assignment:
-        """Cells of operands `x` for internal heights."""
-        return assign(x, self.targets, heights, values=values, tf32=self.precision == "tf32")
+    def assign(
+        self,
+        x: Tensor,
+        heights: Tensor,
+        *,
+        values: bool = False,
+        rough: bool = False,
+        targets: Tensor | None = None,
+    ) -> Assignment:
+        """Cell of operands `x` for internal heights; `targets` [n, ·] in the place of these, with x to match.
+
+        Over sharded targets a collective: every rank gives the same x, and gets the same answer.
+        """
+        targets = self.targets if targets is None else targets
+        tf32 = self.precision == "tf32"
+        found = assign(x, targets, self.of_own(heights), values=values, rough=rough, tf32=tf32)
+        if not self.sharded:
+            return found
+        best, cell = stacked(found.best), stacked(found.cell + self.own.start)
+        highest, rank = best.max(dim=0)  # of equal ones the first, which has the lower cells
+        cell = cell.gather(0, rank[None])[0]
+        if found.second is None:
+            return Assignment(cell, highest, None)
+        runners = best.scatter(0, rank[None], -torch.inf).amax(dim=0)
+        return Assignment(cell, highest, torch.maximum(runners, stacked(found.second).amax(dim=0)))
+
+    def top(self, x: Tensor, heights: Tensor, k: int) -> tuple[Tensor, Tensor]:
+        """The k highest scores of operands `x` and their cells, [B, k] each; of all, where there are fewer."""
+        k = min(k, self.num)
+        own = min(k, len(self.targets))
+        best, cells = top(x, self.targets, self.of_own(heights), own, tf32=self.precision == "tf32")
+        if not self.sharded:
+            return best, cells
+        best = torch.nn.functional.pad(best, (0, k - own), value=-torch.inf)
+        cells = torch.nn.functional.pad(cells + self.own.start, (0, k - own))
+        best, cells = (torch.cat(list(stacked(part)), dim=1) for part in (best, cells))
+        highest = best.topk(k, dim=1)
+        return highest.values, cells.gather(1, highest.indices)
+
+    def gathered(self, own: Tensor) -> Tensor:
+        """Values for all distinct targets, [n], from those for this rank's own."""
+        return gathered(own, self.num) if self.sharded else own
+
+    def summed(self, own: Tensor) -> Tensor:
+        """Sum over the ranks that share the targets."""
+        return summed(own) if self.sharded else own
+
+    def of_own(self, heights: Tensor) -> Tensor:
+        """This rank's part of values [n] for all distinct targets."""
+        return heights[self.own.start : self.own.stop] if self.sharded else heights
 
 
-def _cholesky(targets: Tensor) -> Tensor:
+def _rows(problem: SemiDiscreteProblem, rows: range | Tensor, device: torch.device) -> Iterator[Tensor]:
+    """Those raw targets, block by block on the device, so that only blocks of them need to fit there."""
+    number = max(1, BLOCK // problem.dim)
+    for start in range(0, len(rows), number):
+        some = rows[start : start + number]
+        index = slice(some.start, some.stop) if isinstance(some, range) else some.to(problem.targets.device)
+        yield problem.targets[index].to(device)
+
+
+def _operands(
+    problem: SemiDiscreteProblem, rows: range | Tensor, scale: float, device: torch.device, dtype: torch.dtype
+) -> Tensor:
+    """z_j = (y_j − ȳ)/scale for those rows, rounded to the operands' type."""
+    mean = problem.target_mean.to(device)
+    out, done = torch.empty(len(rows), problem.dim, device=device, dtype=dtype), 0
+    for block in _rows(problem, rows, device):
+        part = out[done : done + len(block)]
+        part.copy_((block - mean).div_(scale))
+        if dtype == torch.float16 and not bool(part.isfinite().all()):
+            raise ValueError("the targets' range is too wide for fp16: give precision='bf16' or 'fp32'")
+        done += len(block)
+    return out
+
+
+def _columns(problem: SemiDiscreteProblem, rows: Tensor, scale: float, device: torch.device) -> Iterator[Tensor]:
+    """The same in float64, block by block of columns."""
+    mean, index = problem.target_mean.to(device), rows.to(problem.targets.device)
+    whole = len(rows) == problem.num_targets
+    number = max(1, BLOCK // len(rows))
+    for start in range(0, problem.dim, number):
+        columns = slice(start, start + number)
+        block = problem.targets[:, columns] if whole else problem.targets[index, columns]
+        yield (block.to(device) - mean[columns]).div_(scale).double()
+
+
+def _cholesky(problem: SemiDiscreteProblem, rows: Tensor, scale: float, device: torch.device) -> Tensor:
     """L with LLᵀ = the targets' Gram matrix, accumulated and factored in float64: [n, n]."""
-    gram = torch.zeros(len(targets), len(targets), dtype=torch.float64, device=targets.device)
-    for block in targets.split(8192, dim=1):
-        block = block.double()
+    gram = torch.zeros(len(rows), len(rows), dtype=torch.float64, device=device)
+    for block in _columns(problem, rows, scale, device):
         gram.addmm_(block, block.T)
     gram.diagonal().add_(JITTER * gram.diagonal().mean())
     return torch.linalg.cholesky(gram)
@@ -149,13 +282,13 @@ def row_keys(x: Tensor) -> Tensor:
     return torch.cat([((part + 0.0).view(bits).long() * salt).sum(dim=1) for part in x.split(rows)])  # −0 + 0 = 0
 
 
-def _duplicates(targets: Tensor) -> tuple[Tensor | None, Tensor]:
-    """Groups of equal rows: (group of each row or None when all differ, lowest row of each group)."""
-    everything = torch.arange(len(targets), device=targets.device)
-    distinct, group = row_keys(targets).unique(return_inverse=True)
-    if len(distinct) == len(targets):
+def _duplicates(keys: Tensor) -> tuple[Tensor | None, Tensor]:
+    """Groups of equal rows by their keys: (group of each or None when all differ, lowest row of each group)."""
+    everything = torch.arange(len(keys), device=keys.device)
+    distinct, group = keys.unique(return_inverse=True)
+    if len(distinct) == len(keys):
         return None, everything
-    first = torch.full_like(distinct, len(targets)).scatter_reduce_(0, group, everything, "amin")
+    first = torch.full_like(distinct, len(keys)).scatter_reduce_(0, group, everything, "amin")
     order = first.argsort()  # distinct targets in the order of their first appearance
     rank = torch.empty_like(order).scatter_(0, order, torch.arange(len(order), device=order.device))
     return rank[group], first[order]

@@ -77,14 +77,16 @@ def certify(
     *,
     device: torch.device | str | None = None,
     precision: str = "auto",
+    shard_targets: bool | str = "auto",
 ) -> Certificate:
     """Certify `heights` [N] on `samples` fresh source samples (100·N, at least 20,000, by default).
 
     The statement holds for heights chosen independently of these samples: give another seed to certify again.
+    device, precision, shard_targets: as for `solve`.
     """
     if not 0 < confidence < 1:
         raise ValueError(f"confidence must lie between 0 and 1, got {confidence}")
-    cells = Cells.of(problem, device, precision)
+    cells = Cells.of(problem, device, precision, shard_targets)
     samples = max(100 * cells.num, 20_000) if samples is None else samples
     if samples < 2:
         raise ValueError(f"a certificate needs at least 2 samples, got {samples}")

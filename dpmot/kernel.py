@@ -98,16 +98,39 @@ def argmax_scores(
     rough: bool = False,
     tf32: bool = False,
     tile: Tiling | None = None,
-) -> tuple[Tensor, Tensor | None, Tensor | None]:
-    """(cell [B] int64, best [B], second [B]) for operands of equal type, fp16, bf16 or fp32 (with `tf32`).
+) -> tuple[Tensor, Tensor, Tensor | None]:
+    """(cell [B] int64, best [B], second [B] or None) for operands of equal type, fp16, bf16 or fp32 (with `tf32`).
 
     rough: keep the column within a tile in the lowest 6 to 8 of the 23 bits of a score's mantissa. Scores that agree to
     2⁻¹⁵, less than half-precision operands resolve, may then change places, and the maximum takes one pass.
     """
     if values and rough:
         raise ValueError("rough scores have no values to give")
+    tile = tile or tiling(x.shape[1], len(targets), values, x.element_size())
+    return _merge(*_launch(x, targets, heights, values, rough, tf32, tile), values)
+
+
+def top_scores(
+    x: Tensor, targets: Tensor, heights: Tensor, k: int, *, tf32: bool = False, tile: Tiling | None = None
+) -> tuple[Tensor, Tensor, Tensor]:
+    """(best [B, k], cells [B, k] int64, unsure [B] bool): the k best of the tiles' maxima, highest first.
+
+    These are the k best scores, unless one tile holds two of them; rows where that may be so are called unsure.
+    """
+    tile = (tile or tiling(x.shape[1], len(targets), True, x.element_size()))._replace(chunk=1)
+    if k > math.ceil(len(targets) / tile.cols):
+        empty = x.new_zeros(len(x), k, dtype=torch.float32)
+        return empty, empty.long(), torch.ones(len(x), dtype=torch.bool, device=x.device)
+    best, second, cell = _launch(x, targets, heights, True, False, tf32, tile)
+    highest = best.topk(k, dim=1)
+    return highest.values, cell.gather(1, highest.indices).long(), second.amax(dim=1) > highest.values[:, -1]
+
+
+def _launch(
+    x: Tensor, targets: Tensor, heights: Tensor, values: bool, rough: bool, tf32: bool, tile: Tiling
+) -> tuple[Tensor, Tensor, Tensor]:
+    """(best, second, cell) of every row in every chunk of targets: [B, chunks] each; second only with `values`."""
     (rows, dim), n = x.shape, targets.shape[0]
-    tile = tile or tiling(dim, n, values, x.element_size())
     whole = tile.inner >= dim
     tiles = math.ceil(n / tile.cols)
     chunk = min(tile.chunk, tiles)
@@ -126,15 +149,15 @@ def argmax_scores(
         tile.rows, tile.cols, tile.inner, chunk, tile.group, whole, values, rough, tf32,
         num_warps=tile.warps, num_stages=tile.stages,
     )  # fmt: skip
-    return _merge(best, second, cell, values)
+    return best, second, cell
 
 
-def _merge(best: Tensor, second: Tensor, cell: Tensor, values: bool) -> tuple[Tensor, Tensor | None, Tensor | None]:
+def _merge(best: Tensor, second: Tensor, cell: Tensor, values: bool) -> tuple[Tensor, Tensor, Tensor | None]:
     """Over the chunks; the first of equal maxima wins, which is the one with the lower cells."""
     top, chunk = best.max(dim=1)
     chosen = cell.gather(1, chunk[:, None])[:, 0].long()
     if not values:
-        return chosen, None, None
+        return chosen, top, None
     runners = best.scatter(1, chunk[:, None], -torch.inf).amax(dim=1)
     return chosen, top, torch.maximum(runners, second.amax(dim=1))
 

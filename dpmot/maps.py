@@ -1,14 +1,23 @@
-"""Maps from source samples to targets: hard (top-1), top-k extension, softmax."""
+"""Maps from source samples to targets: hard (top-1), top-k extension, softmax.
+
+All stream over blocks of samples and hold no scores beyond a block; the hard and the top-k map on a GPU hold none.
+With `shard_targets` a map is a collective: every rank gives the same samples and gets the same points.
+"""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import torch
+import torch.distributed as dist
 from torch import Tensor
 
-from .assign import BLOCK_SCORES
+from .assign import in_blocks, scores
 from .cells import Cells, row_keys
 from .problem import SemiDiscreteProblem
+from .ranks import summed
+
+ROWS = 2**14  # samples mapped at once
 
 
 @dataclass(frozen=True, eq=False)
@@ -17,27 +26,34 @@ class _Map:
     heights: Tensor
     device: torch.device | str | None = field(default=None, kw_only=True)
     precision: str = field(default="auto", kw_only=True)
+    shard_targets: bool | str = field(default=False, kw_only=True)
     cells: Cells = field(init=False, repr=False)
     _inner: Tensor = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        cells = Cells.of(self.problem, self.device, self.precision)
+        cells = Cells.of(self.problem, self.device, self.precision, self.shard_targets)
         object.__setattr__(self, "cells", cells)
         object.__setattr__(self, "_inner", cells.inner(self.heights).float())
 
+    def __call__(self, z: Tensor) -> Tensor:
+        """z [B, d] raw source samples -> points [B, d] of the targets' type, on the device of the work."""
+        out = torch.empty(z.shape, dtype=self.problem.targets.dtype, device=self.cells.device)
+        for part, x in zip(out.split(ROWS), self._operands(z), strict=True):
+            part.copy_(self._map(x))
+        return out
+
     def assign(self, z: Tensor) -> Tensor:
         """Index of the cell of every raw source sample: z [B, d] -> [B] int64 (of equal targets, the first)."""
-        return self.cells.first[self.cells.assign(self._points(z), self._inner).cell]
+        return self.cells.first[torch.cat([self.cells.assign(x, self._inner).cell for x in self._operands(z)])]
 
-    def _blocks(self, z: Tensor) -> Iterator[Tensor]:
-        """Operands of z in blocks whose scores fit in memory."""
-        rows = max(1, BLOCK_SCORES.get(self.cells.device.type, 2**24) // self.cells.num)
-        return (self._points(block) for block in z.split(rows))
+    def _map(self, x: Tensor) -> Tensor:
+        """Points of one block of operands."""
+        raise NotImplementedError
 
-    def _points(self, z: Tensor) -> Tensor:
+    def _operands(self, z: Tensor) -> Iterator[Tensor]:
         if z.ndim != 2 or z.shape[1] != self.problem.dim:
             raise ValueError(f"source samples must have the shape [B, {self.problem.dim}], got {list(z.shape)}")
-        return self.cells.embed(z)
+        return (self.cells.embed(block) for block in z.split(ROWS))
 
     def _target(self, distinct: Tensor) -> Tensor:
         """Raw targets by number of distinct target, on the cells' device."""
@@ -48,9 +64,8 @@ class _Map:
 class HardMap(_Map):
     """Brenier's map of the heights: T(z) = y_j on cell j, the gradient of u(z) = max_j ⟨z, y_j⟩ + h_j."""
 
-    def __call__(self, z: Tensor) -> Tensor:
-        """z [B, d] raw source samples -> targets [B, d]."""
-        return self._target(self.cells.assign(self._points(z), self._inner).cell)
+    def _map(self, x: Tensor) -> Tensor:
+        return self._target(self.cells.assign(x, self._inner).cell)
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,21 +89,16 @@ class TopKMap(_Map):
         if self.weight is not None and not 0 <= self.weight <= 1:
             raise ValueError(f"weight must lie in [0, 1], got {self.weight}")
 
-    def __call__(self, z: Tensor) -> Tensor:
-        """z [B, d] raw source samples -> points [B, d] on segments between targets."""
-        return torch.cat([self._map(x) for x in self._blocks(z)])
-
     def _map(self, x: Tensor) -> Tensor:
-        scores = x.float() @ self.cells.targets.float().T + self._inner
-        best = scores.topk(min(self.k, self.cells.num), dim=1).indices
+        _, best = self.cells.top(x, self._inner, self.k)
         chosen = self._target(best[:, 0])
-        partner = chosen.clone()
-        free = torch.ones(len(x), dtype=torch.bool, device=x.device)
-        for column in best[:, 1:].T:
-            candidate = self._target(column)
-            take = free & (_facet_angle(chosen, candidate) <= self.angle)
-            partner[take] = candidate[take]
-            free &= ~take
+        partner, free = chosen.clone(), torch.ones(len(x), dtype=torch.bool, device=x.device)
+        for runner_up in best[:, 1:].T:
+            rows = free.nonzero()[:, 0]
+            candidate = self._target(runner_up[rows])
+            near = _facet_angle(chosen[rows], candidate) <= self.angle
+            partner[rows[near]] = candidate[near]
+            free[rows[near]] = False
         weight = (row_keys(x) & (2**24 - 1)).to(chosen.dtype) / 2**24 if self.weight is None else self.weight
         return torch.lerp(chosen, partner, weight[:, None] if isinstance(weight, Tensor) else weight)
 
@@ -98,6 +108,7 @@ class SoftmaxMap(_Map):
     """Smoothed map T_τ(z) = Σ_j softmax_j((⟨z, y_j⟩ + h_j)/τ)·y_j, the gradient of u_τ = τ·log Σ exp(·/τ).
 
     `temperature` τ is in the units of ⟨z, y⟩; 0 ≤ u_τ − u ≤ τ·log N, and T_τ tends to the hard map as τ → 0.
+    Two matrix products: at most half the hard map's rate. The points are sums of targets in the operands' rounding.
     """
 
     temperature: float = 0.01
@@ -107,17 +118,40 @@ class SoftmaxMap(_Map):
         if not self.temperature > 0:
             raise ValueError(f"temperature must be positive, got {self.temperature}")
 
-    def __call__(self, z: Tensor) -> Tensor:
-        """z [B, d] raw source samples -> points [B, d] in the targets' convex hull."""
-        targets = self._target(torch.arange(self.cells.num, device=self.cells.device))
-        sharpness = self.cells.unit / self.temperature
-        operands = self.cells.targets.float().T
-        return torch.cat(
-            [
-                torch.softmax((x.float() @ operands + self._inner) * sharpness, dim=1).to(targets.dtype) @ targets
-                for x in self._blocks(z)
-            ]
-        )
+    def _map(self, x: Tensor) -> Tensor:
+        (points,) = in_blocks(x, self.cells.num, lambda block: (self._mean(block),))
+        return torch.add(self.problem.target_mean.to(x.device), points, alpha=self.cells.scale)
+
+    def _mean(self, x: Tensor) -> Tensor:
+        """Σ_j softmax_j·z_j for operands x, over this rank's targets and then over all."""
+        found = scores(x, self.cells.targets, self.cells.of_own(self._inner))
+        highest = found.amax(dim=1, keepdim=True)
+        if self.cells.sharded:
+            dist.all_reduce(highest, dist.ReduceOp.MAX)
+        weights = found.sub_(highest).mul_(self.cells.unit / self.temperature).exp_()
+        total = weights.sum(dim=1, keepdim=True)
+        points = _product(weights, self._centred)
+        if self.cells.sharded:
+            total, points = summed(total), summed(points)
+        return points / total
+
+    @cached_property
+    def _centred(self) -> Tensor:
+        """(y_j − ȳ)/scale of the distinct targets, as operands."""
+        if not self.cells.reduced:
+            return self.cells.targets
+        mean = self.problem.target_mean.to(self.cells.device)
+        raw = self._target(torch.arange(self.cells.num, device=self.cells.device))
+        return ((raw - mean) / self.cells.scale).to(self.cells.targets.dtype)
+
+
+def _product(weights: Tensor, targets: Tensor) -> Tensor:
+    """weights [B, N] (at most 1) @ targets [N, d], in at least float32."""
+    if targets.dtype == weights.dtype:
+        return weights @ targets
+    if weights.is_cuda:
+        return torch.mm(weights.to(targets.dtype), targets, out_dtype=torch.float32)
+    return weights @ targets.to(weights.dtype)
 
 
 def _facet_angle(a: Tensor, b: Tensor) -> Tensor:

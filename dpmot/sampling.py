@@ -11,11 +11,12 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from .assign import assign
 from .cells import Cells, generator
 from .problem import Gaussian
+from .ranks import memory_errors
 
 MAX_SHARD = 16384  # source samples per shard, bounding memory
+MAX_NUMBERS = 2**28  # and numbers per shard
 GAP_UNIT = 2.0**-24  # score gaps are summed in fixed point, so that the order of summation does not matter
 RECYCLING_EXCESS = 70.0  # variance between subspaces, times m: measured on CIFAR-10 latents, m = 64 to 512
 
@@ -26,6 +27,7 @@ class Histogram(NamedTuple):
     total: int
 
 
+@memory_errors("no room for a block of samples beside the targets; shard_targets=True makes some, with more GPUs")
 def histogram(
     cells: Cells, heights: Tensor, total: int, key: tuple[int, ...], *, subspace: int = 0, values: bool = False
 ) -> Histogram:
@@ -35,18 +37,21 @@ def histogram(
     x = Zᵀw with w uniform on the unit sphere of R^m. Each x is exactly N(0, I), so the histogram stays unbiased, at
     inner dimension m instead of d; the samples of one shard are weakly dependent (variance grows by about
     70·shard/(m·n)). For Gaussian sources only.
+
+    The ranks of a process group share the shards; where the targets are shared among them, all see every shard.
     """
     heights = heights.float()
     counts = torch.zeros(cells.num, dtype=torch.int64, device=cells.device)
     gaps = torch.zeros_like(counts) if values else None
-    rank, world = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
-    for shard, size in enumerate(shards(total)):
+    alone = cells.sharded or not dist.is_initialized()
+    rank, world = (0, 1) if alone else (dist.get_rank(), dist.get_world_size())
+    for shard, size in enumerate(shards(total, subspace or cells.dim)):
         if shard % world != rank:
             continue
         rng = generator(cells.device, *key, shard)
         x, targets = _recycled(cells, size, subspace, rng) if subspace else (cells.draw(size, rng), cells.targets)
         rough = subspace > 0 and not values  # recycled samples steer the descent, and never certify it
-        found = assign(x, targets, heights, values=values, rough=rough, tf32=cells.precision == "tf32")
+        found = cells.assign(x, heights, values=values, rough=rough, targets=targets)
         counts.index_add_(0, found.cell, torch.ones_like(found.cell))
         if values:
             gap = (found.best - found.second).clamp_(max=1e3)  # type: ignore[operator]
@@ -58,9 +63,9 @@ def histogram(
     return Histogram(counts, gaps.double() * GAP_UNIT if gaps is not None else None, total)
 
 
-def shards(total: int) -> list[int]:
-    """Sizes of the shards of `total` samples: nearly equal, at most MAX_SHARD, a multiple of 8 of them if large."""
-    number = math.ceil(total / MAX_SHARD)
+def shards(total: int, width: int) -> list[int]:
+    """Sizes of the shards of `total` samples of `width` numbers: nearly equal, bounded, a multiple of 8 if large."""
+    number = math.ceil(total / max(1, min(MAX_SHARD, MAX_NUMBERS // width)))
     if total >= 32768:
         number = 8 * math.ceil(number / 8)
     return [total // number + (i < total % number) for i in range(number)]
@@ -69,7 +74,7 @@ def shards(total: int) -> list[int]:
 def subspace_size(cells: Cells) -> int:
     """Inner dimension m for recycling; 0 where it does not apply or does not pay."""
     m = 64
-    return m if isinstance(cells.problem.source, Gaussian) and cells.targets.shape[1] >= 4 * m else 0
+    return m if isinstance(cells.problem.source, Gaussian) and cells.dim >= 4 * m else 0
 
 
 def subspace_excess(m: int, shard: int, num: int) -> float:
@@ -80,7 +85,7 @@ def subspace_excess(m: int, shard: int, num: int) -> float:
 def _recycled(cells: Cells, count: int, m: int, rng: torch.Generator) -> tuple[Tensor, Tensor]:
     """Samples of one random subspace as (w [count, m], targets projected to it [n, m])."""
     like = {"generator": rng, "device": cells.device}
-    basis = torch.randn(m, cells.targets.shape[1], **like)  # type: ignore[call-overload]
+    basis = torch.randn(m, cells.dim, **like)  # type: ignore[call-overload]
     w = torch.randn(count, m, **like)  # type: ignore[call-overload]
     w /= w.norm(dim=1, keepdim=True)
     dtype = cells.targets.dtype

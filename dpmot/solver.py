@@ -41,7 +41,7 @@ def closed_form_heights(problem: SemiDiscreteProblem) -> Tensor:
     each exceed the typical maximum with equal probability.
     """
     cells = Cells.of(problem)
-    return cells.outer(-_quantile(cells.masses) * _norms(cells))
+    return cells.outer(-_quantile(cells.masses) * cells.norms)
 
 
 def solve(
@@ -55,6 +55,7 @@ def solve(
     device: torch.device | str | None = None,
     precision: str = "auto",
     recycle: bool = True,
+    shard_targets: bool | str = "auto",
     progress: bool = False,
     checkpoint: str | Path | None = None,
 ) -> Solution:
@@ -66,10 +67,13 @@ def solve(
     max_samples: for the optimisation; by default 50 times what the sampling floor asks for.
     heights: warm start [N]; a closed form otherwise. recycle: allow subspace recycling (Gaussian sources).
     device: where to compute, the targets' device by default. precision: auto (fp16 on a GPU, else fp32), or a name.
+    shard_targets: keep on each rank only its share of the targets' rows; "auto": where a GPU can't hold them all.
     checkpoint: a file that keeps the state; an interrupted solve continues from it, with the same result, and removes
         it at the end.
 
-    In an initialised process group (`torchrun`) all ranks share the samples and get the same solution.
+    In an initialised process group (`torchrun`) all ranks share the samples, or each sample goes past the targets of
+    all ranks if those are sharded; all get the same solution, whatever their number (sharded: up to rounding).
+    MemoryError where a GPU's memory is too small.
     """
     for name, value in (("tv", tv), ("confidence", confidence)):
         if not 0 < value < 1:
@@ -77,7 +81,7 @@ def solve(
     if max_samples is not None and max_samples < 1:
         raise ValueError(f"max_samples must be positive, got {max_samples}")
     begun = time.perf_counter()
-    cells = Cells.of(problem, device, precision)
+    cells = Cells.of(problem, device, precision, shard_targets)
     _synchronize(cells.device)
     prepared = time.perf_counter() - begun
     solver = _Solver(cells, tv, confidence, max_samples, seed, subspace_size(cells) if recycle else 0, progress)
@@ -118,7 +122,7 @@ class _Solver:
         if len(candidates) > 1:
             errors = [self._error(self._histogram(h, "start", 0)) for h in candidates]
             candidates = [candidates[errors.index(min(errors))]]
-        gap = _norms(cells) / (_quantile(cells.masses) + 1 / _quantile(cells.masses))
+        gap = cells.norms / (_quantile(cells.masses) + 1 / _quantile(cells.masses))
         gap = gap.clamp(min=float(gap.mean()) * 1e-3)
         zero = torch.zeros_like(gap)
         state = State(candidates[0], candidates[0].clone(), gap, zero, zero.clone(), zero.clone())
@@ -240,7 +244,8 @@ class _Solver:
 
     def _floor_samples(self) -> int:
         """Descent samples after which χ² should be well below the one asked for."""
-        excess = 1 + subspace_excess(self.subspace, shards(self.batch)[0], self.cells.num)
+        shard = shards(self.batch, self.subspace or self.cells.dim)[0]
+        excess = 1 + subspace_excess(self.subspace, shard, self.cells.num)
         return max(int(FLOOR * excess * self.cells.num / (0.4 * self._chi2)), 10 * self.batch)
 
     def _certificate_samples(self, share: float) -> int:
@@ -280,17 +285,13 @@ class _Checkpoint:
 
 def _closed_forms(cells: Cells) -> list[Tensor]:
     """Starts for high dimension and, where d is small, for a normal target law: h = −½zᵀA⁻¹z with A = Cov(z)^½."""
-    starts = [-_quantile(cells.masses) * _norms(cells)]
-    if cells.problem.dim <= 64 and cells.span is None:
+    starts = [-_quantile(cells.masses) * cells.norms]
+    if cells.problem.dim <= 64 and not cells.reduced:
         z = cells.targets.double()
-        values, vectors = torch.linalg.eigh(z.T @ (z * cells.masses[:, None]))
+        values, vectors = torch.linalg.eigh(cells.summed(z.T @ (z * cells.of_own(cells.masses)[:, None])))
         inverse = torch.where(values > 1e-9 * values.max(), values, torch.inf).rsqrt()
-        starts.append(-0.5 * ((z @ vectors).square() * inverse).sum(dim=1))
+        starts.append(-0.5 * cells.gathered(((z @ vectors).square() * inverse).sum(dim=1)))
     return starts
-
-
-def _norms(cells: Cells) -> Tensor:
-    return torch.cat([block.double().norm(dim=1) for block in cells.targets.split(8192)])
 
 
 def _quantile(masses: Tensor) -> Tensor:

@@ -7,16 +7,16 @@ import sys
 import pytest
 import torch
 
-from dpmot.assign import assign, assign_exactly
+from dpmot.assign import assign, assign_exactly, top
 
 triton = pytest.importorskip("triton")
 
 INTERPRETED = """
 import torch
-from dpmot.kernel import Tiling, argmax_scores
+from dpmot.kernel import Tiling, argmax_scores, top_scores
 torch.manual_seed({seed})
 tile = Tiling(*{tile})
-for rows, n, d in ((70, 300, 40), (70, 300, 100), (1, 1, 3), (33, 17, 16), (16, 65, 1)):
+for rows, n, d in ((70, 300, 40), (40, 130, 100), (1, 1, 3), (33, 17, 16), (16, 65, 1)):
     for dtype, tf32 in ((torch.float16, False), (torch.float32, True)):
         x, y, h = torch.randn(rows, d).to(dtype), torch.randn(n, d).to(dtype), torch.randn(n)
         cell, best, second = argmax_scores(x, y, h, values=True, tf32=tf32, tile=tile)
@@ -25,11 +25,19 @@ for rows, n, d in ((70, 300, 40), (70, 300, 100), (1, 1, 3), (33, 17, 16), (16, 
         assert torch.equal(cell, exact.argmax(1)), (rows, n, d, dtype)
         assert torch.allclose(best.double(), top[:, 0], atol=1e-4)
         assert torch.allclose(second.double(), top[:, 1], atol=1e-4)
-        assert torch.equal(argmax_scores(x, y, h, tf32=tf32, tile=tile)[0], cell)
+        only, highest, none = argmax_scores(x, y, h, tf32=tf32, tile=tile)
+        assert torch.equal(only, cell) and torch.equal(highest, best) and none is None
         rough = exact.gather(1, argmax_scores(x, y, h, rough=True, tf32=tf32, tile=tile)[0][:, None])[:, 0]
         assert bool((top[:, 0] - rough <= 2**-15 * top[:, 0].abs()).all())
         cell = argmax_scores(x, y, h - 1000, rough=True, tf32=tf32, tile=tile)[0]  # negative scores order the other way
         assert bool((top[:, 0] - exact.gather(1, cell[:, None])[:, 0] <= 2**-15 * 1010).all())
+        if tf32 or d > 40:
+            continue
+        k = min(3, n)
+        values, cells, unsure = top_scores(x, y, h, k, tf32=tf32, tile=tile)
+        order = exact.sort(1, descending=True)
+        assert (n <= 64 * k or not unsure.all()) and torch.equal(cells[~unsure], order.indices[~unsure, :k])
+        assert torch.allclose(values[~unsure].double(), order.values[~unsure, :k], atol=1e-4)
 x, y, h = (torch.randint(-2, 3, shape).half() for shape in ((64, 8), (200, 8), (200,)))  # many exact ties
 cell, best, second = argmax_scores(x, y, h, values=True, tile=tile)
 exact = x.double() @ y.double().T + h.double()
@@ -78,3 +86,17 @@ def test_kernel_on_the_gpu(dtype, shape):
             assert (found.best - top[:, 0]).abs().max() < tolerance
             assert (found.second - top[:, 1]).abs().max() < tolerance
     assert torch.equal(assign_exactly(x.float(), y.float(), h), exact.argmax(1))
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("shape", [(1000, 5000, 3072, 5), (999, 5003, 64, 2), (513, 300, 130, 20), (5, 3, 7, 3)])
+def test_top_scores_on_the_gpu(shape):
+    rows, n, d, k = shape
+    x, y = torch.randn(rows, d, device="cuda").half(), torch.randn(n, d, device="cuda").half()
+    h = torch.randn(n, device="cuda")
+    exact = x.double() @ y.double().T + h.double()
+    best, cells = top(x, y, h, k)
+    assert (best - exact.topk(k, dim=1).values).abs().max() < 1e-3 * d**0.5
+    assert (exact.gather(1, cells) - best).abs().max() < 1e-3 * d**0.5
+    assert (cells == exact.topk(k, dim=1).indices).double().mean() > 0.999
