@@ -3,6 +3,7 @@
     python -m benchmark.bound                         the whole grid
     python -m benchmark.bound --quick                 a part of it that touches every factor and term
     python -m benchmark.bound --mixture overlapping-8 digits-64
+    python -m benchmark.bound --networks cifar10      the terms on a trained network (a GPU is the place for it)
     python -m benchmark.bound --tables-only           tables, figures and verdict of the records that are there
 
 The whole grid also measures, on the project's trained networks, the terms that can be measured there (networks.md).
@@ -38,6 +39,13 @@ def parser() -> argparse.ArgumentParser:
     add("--mixture", nargs="+", metavar="NAME", help=f"only these: {', '.join(MIXTURES)}")
     add("--out", default="results", metavar="DIR", help="results folder (default results)")
     add(
+        "--networks",
+        nargs="+",
+        choices=networks.NETWORKS,
+        metavar="NAME",
+        help=f"only the terms on these trained networks: {', '.join(networks.NETWORKS)}",
+    )
+    add(
         "--jobs",
         type=int,
         default=min(os.cpu_count() or 1, 8),
@@ -59,15 +67,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         for name in arguments.mixture or ():
             mixture(name)
         Store(arguments.out)  # complains where nothing can be written, before anything is measured
+        if arguments.networks:
+            return on_networks(arguments.networks, folder, arguments.force)
         cells = grid.quick_grid() if arguments.quick else grid.full_grid()
         cells = [cell for cell in cells if not arguments.mixture or cell.mixture in arguments.mixture]
         if not arguments.tables_only:
             runner.run(cells, folder, arguments.jobs, arguments.force)
             if not arguments.quick and not arguments.mixture:
-                found, left_out = networks.usable()
-                for reason in left_out:
-                    print(f"left out: terms on the network of {reason}")
-                networks.run(found, folder, arguments.force)
+                on_networks(networks.NETWORKS, folder, arguments.force)
         return report(folder)
     except runner.Violation as violation:
         print(f"error: {violation}", file=sys.stderr)
@@ -78,6 +85,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("interrupted: finished cells are kept; the same command goes on from here", file=sys.stderr)
         return 130
+
+
+def on_networks(names: Sequence[str], folder: Path, force: bool) -> int:
+    """The terms that can be measured on trained networks; 1 where a network cannot be used."""
+    found, left_out = networks.usable(names)
+    for reason in left_out:
+        print(f"left out: terms on the network of {reason}")
+    networks.run(found, folder, force)
+    return int(bool(left_out))
 
 
 def report(folder: Path) -> int:

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from benchmark import environment
 from benchmark.bound.measure import map_masses
 from benchmark.problems import make_problem, problem_names
 from benchmark.problems.base import Problem
@@ -127,23 +128,35 @@ def rows(x: Tensor) -> Tensor:
 
 
 def run(names: Iterable[str], folder: Path, force: bool = False) -> None:
-    """Measure what has no record yet in `folder`/networks, and write `networks.csv` and `networks.md`."""
+    """Measure what has no record yet in `folder`/networks; write `networks.csv` and `networks.md` of all records."""
+    device = "cuda" if torch.cuda.is_available() else "cpu"
     settings = [Setting(name, level) for name in names for level in LEVELS]
-    table = []
     for setting in tqdm(settings, unit="network level", disable=not settings):
-        device = "cuda" if torch.cuda.is_available() else "cpu"
         problem = make_problem(setting.problem).to(device)
         config = {"version": VERSION, "setting": asdict(setting), "fingerprint": problem.fingerprint()}
         path = folder / "networks" / f"{setting.problem}-{key_of(config)[:12]}.json"
         if force or not path.exists():
             record = {"key": key_of(config), "config": config, "measured": measure(problem, setting)}
+            record["environment"] = environment.describe(device)
             path.parent.mkdir(parents=True, exist_ok=True)
             temporary = path.with_suffix(".partial")
             temporary.write_text(json.dumps(record, indent=1) + "\n")
             temporary.replace(path)
-        table.append(asdict(setting) | json.loads(path.read_text())["measured"])
-    if table:
-        write(pd.DataFrame(table), folder)
+            _drop_others(path, record)
+    if records := _records(folder):
+        table = [record["config"]["setting"] | record["measured"] for record in records]
+        write(pd.DataFrame(table).sort_values(["problem", "sigma_m"], ascending=[False, True]), folder)
+
+
+def _records(folder: Path) -> list[dict[str, Any]]:
+    return [json.loads(path.read_text()) for path in sorted((folder / "networks").glob("*.json"))]
+
+
+def _drop_others(path: Path, record: dict[str, Any]) -> None:
+    """Remove records of the same setting: they are of another network or another version of the measurement."""
+    for other in path.parent.glob(f"{record['config']['setting']['problem']}-*.json"):
+        if other != path and json.loads(other.read_text())["config"]["setting"] == record["config"]["setting"]:
+            other.unlink()
 
 
 def write(table: pd.DataFrame, folder: Path) -> None:
