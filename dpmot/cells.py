@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from .assign import Assignment, assign, top
-from .problem import Gaussian, SemiDiscreteProblem
+from .problem import Gaussian, SemiDiscreteProblem, as_numbers
 from .ranks import gathered, memory_errors, share, stacked, summed, to_shard
 
 STREAMS = {"start": 1, "burn-in": 2, "descent": 3, "certificate": 4}
@@ -25,6 +25,7 @@ PRECISIONS = {
 }
 JITTER = 1e-9  # relative variance added before the Cholesky factor: below the rounding of the operands
 BLOCK = 2**27  # numbers prepared at once
+LARGEST = 1e36  # norm of a target times the source's deviation: heights are float32
 
 
 def generator(device: torch.device, *key: int) -> torch.Generator:
@@ -95,8 +96,13 @@ class Cells:
         sharded = to_shard(problem.targets.shape, device, dtype, shard_targets)
         own = share(n) if sharded else range(n)
         center = problem.target_mean.to(device)
-        norms = torch.cat([(block - center).norm(dim=1) for block in _rows(problem, own, device)])
-        size = float((gathered(norms, n) if sharded else norms).mean())
+        # In float64, so that the squares of no finite target overflow.
+        norms = torch.cat([(block - center).double().norm(dim=1) for block in _rows(problem, own, device)])
+        norms = gathered(norms, n) if sharded else norms
+        mean, std = problem.source_moments
+        if float(norms.max()) * std > LARGEST:
+            raise ValueError("the targets' range is too wide for heights in float32: rescale targets or source")
+        size = float(norms.mean())
         scale = 2.0 ** round(math.log2(size)) if size > 0 else 1.0
         targets = _operands(problem, own, scale, device, dtype)
         keys = row_keys(targets)
@@ -110,7 +116,6 @@ class Cells:
         reduced = isinstance(problem.source, Gaussian) and problem.dim > len(first) > 1 and not sharded
         if reduced:
             targets = _cholesky(problem, first, scale, device).to(dtype)
-        mean, std = problem.source_moments
         shift = mean.to(device)
         return cls(problem, targets, own, masses, scale, std, shift, group, first, precision, reduced, sharded)
 
@@ -148,6 +153,7 @@ class Cells:
 
     def inner(self, heights: Tensor) -> Tensor:
         """The user's heights [N] in internal units, one per distinct target [n] float64."""
+        heights = as_numbers(heights, "heights")
         if heights.shape != (self.problem.num_targets,):
             raise ValueError(f"heights must have the shape [{self.problem.num_targets}], got {list(heights.shape)}")
         if not bool(heights.isfinite().all()):
@@ -247,8 +253,8 @@ def _operands(
     for block in _rows(problem, rows, device):
         part = out[done : done + len(block)]
         part.copy_((block - mean).div_(scale))
-        if dtype == torch.float16 and not bool(part.isfinite().all()):
-            raise ValueError("the targets' range is too wide for fp16: give precision='bf16' or 'fp32'")
+        if not bool(part.isfinite().all()):
+            raise ValueError("the targets' range is too wide for these operands: give precision='fp32' or 'fp64'")
         done += len(block)
     return out
 

@@ -158,7 +158,7 @@ def _chi2_limit(c: Tensor, nu: Tensor, alpha: float, lower: bool = False) -> flo
         skewness = (8 * zeta2 + 24 * total * one) / total**3 / variance**1.5 if variance else 0.0
         return theta + math.sqrt(variance) * _skewed_quantile(z, skewness)
 
-    z = NormalDist().inv_cdf(1 - alpha if lower else alpha)
+    z = NormalDist().inv_cdf(alpha) * (-1 if lower else 1)
     return _solve(lambda t: limit(t, z) - estimate)
 
 

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from .assign import in_blocks, scores
 from .cells import Cells, row_keys
-from .problem import SemiDiscreteProblem
+from .problem import SemiDiscreteProblem, as_numbers
 from .ranks import summed
 
 ROWS = 2**14  # samples mapped at once
@@ -37,6 +37,7 @@ class _Map:
 
     def __call__(self, z: Tensor) -> Tensor:
         """z [B, d] raw source samples -> points [B, d] of the targets' type, on the device of the work."""
+        z = self._checked(z)
         out = torch.empty(z.shape, dtype=self.problem.targets.dtype, device=self.cells.device)
         for part, x in zip(out.split(ROWS), self._operands(z), strict=True):
             part.copy_(self._map(x))
@@ -44,16 +45,25 @@ class _Map:
 
     def assign(self, z: Tensor) -> Tensor:
         """Index of the cell of every raw source sample: z [B, d] -> [B] int64 (of equal targets, the first)."""
-        return self.cells.first[torch.cat([self.cells.assign(x, self._inner).cell for x in self._operands(z)])]
+        parts = [self.cells.assign(x, self._inner).cell for x in self._operands(self._checked(z))]
+        return self.cells.first[torch.cat(parts)]
 
     def _map(self, x: Tensor) -> Tensor:
         """Points of one block of operands."""
         raise NotImplementedError
 
-    def _operands(self, z: Tensor) -> Iterator[Tensor]:
+    def _checked(self, z: Tensor) -> Tensor:
+        z = as_numbers(z, "source samples")
         if z.ndim != 2 or z.shape[1] != self.problem.dim:
             raise ValueError(f"source samples must have the shape [B, {self.problem.dim}], got {list(z.shape)}")
-        return (self.cells.embed(block) for block in z.split(ROWS))
+        return z
+
+    def _operands(self, z: Tensor) -> Iterator[Tensor]:
+        for block in z.split(ROWS):
+            x = self.cells.embed(block)
+            if not bool(x.isfinite().all()):  # NaN would be sent to some cell or other
+                raise ValueError(f"source samples must be finite, and within the range of {self.cells.precision}")
+            yield x
 
     def _target(self, distinct: Tensor) -> Tensor:
         """Raw targets by number of distinct target, on the cells' device."""

@@ -13,6 +13,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -73,11 +74,9 @@ class SemiDiscreteProblem:
     masses: Tensor | None = None
 
     def __post_init__(self) -> None:
-        targets = torch.as_tensor(self.targets)
+        targets = as_numbers(self.targets, "targets")
         if targets.ndim != 2 or 0 in targets.shape:
             raise ValueError(f"targets must have the shape [N, d] with N, d ≥ 1, got {list(targets.shape)}")
-        if targets.dtype == torch.bool or targets.is_complex():
-            raise ValueError(f"targets must be real numbers, got {targets.dtype}")
         if targets.dtype not in (torch.float32, torch.float64):
             targets = targets.float()
         if not all(bool(block.isfinite().all()) for block in targets.split(8192)):
@@ -141,11 +140,22 @@ class SemiDiscreteProblem:
         return heights - (self.targets @ mean - self.target_mean @ mean).to(heights)
 
 
+def as_numbers(values: Any, name: str) -> Tensor:
+    """A tensor of anything array-like; ValueError unless it holds real numbers."""
+    try:
+        tensor = torch.as_tensor(values)
+    except (TypeError, ValueError, RuntimeError):
+        raise ValueError(f"{name} must be an array of numbers, got {type(values).__name__}") from None
+    if tensor.dtype == torch.bool or tensor.is_complex():
+        raise ValueError(f"{name} must be real numbers, got {tensor.dtype}")
+    return tensor
+
+
 def _checked_masses(masses: Tensor | None, targets: Tensor) -> Tensor:
     n = targets.shape[0]
     if masses is None:
         return torch.full((n,), 1 / n, dtype=torch.float64, device=targets.device)
-    masses = torch.as_tensor(masses).to(targets.device, torch.float64)
+    masses = as_numbers(masses, "masses").to(targets.device, torch.float64)
     if masses.shape != (n,):
         raise ValueError(f"masses must have the shape [{n}], one per target, got {list(masses.shape)}")
     if not bool((masses > 0).all()) or not bool(masses.isfinite().all()):

@@ -134,18 +134,14 @@ class _Solver:
 
     def run(self, state: State, keep: "_Checkpoint | None") -> Solution:
         rank = dist.get_rank() if dist.is_initialized() else 0
-        bar = tqdm(
-            total=self.limit,
-            initial=state.samples,
-            unit="sample",
-            unit_scale=True,
-            disable=not self.progress or rank > 0,
-        )
+        hidden = not self.progress or rank > 0
+        bar = tqdm(initial=state.samples, unit="sample", unit_scale=True, disable=hidden)
         certificate: Certificate | None = None
         with bar:
             while certificate is None:
                 begun, phase, before = time.perf_counter(), state.phase, state.samples
                 bar.set_description(phase)
+                bar.total = min(state.samples - state.descent + state.goal, self.limit)  # to the next certificate
                 if phase == "burn-in":
                     self._burn_in_step(state)
                 elif phase == "descent":
@@ -250,7 +246,7 @@ class _Solver:
 
     def _certificate_samples(self, share: float) -> int:
         """Enough for a limit that lies a quarter of the χ² asked for above the estimate."""
-        z = NormalDist().inv_cdf(1 - CHI2_SHARE * share)
+        z = -NormalDist().inv_cdf(CHI2_SHARE * share)
         null = z * math.sqrt(2 * self.cells.num) / (0.25 * self._chi2)
         return int(max(MIN_CERTIFICATE * self.cells.num, null, 18 * z**2 / self._chi2))
 
@@ -296,7 +292,7 @@ def _closed_forms(cells: Cells) -> list[Tensor]:
 
 def _quantile(masses: Tensor) -> Tensor:
     """q_j = Φ⁻¹(1 − ν_j), at least 0.5 so that it can be a scale."""
-    return torch.special.ndtri(1 - masses).clamp(min=0.5)
+    return (-torch.special.ndtri(masses)).clamp(min=0.5)
 
 
 def _synchronize(device: torch.device) -> None:

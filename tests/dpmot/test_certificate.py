@@ -97,6 +97,12 @@ def test_repeated_certificates_share_the_error_probability():
     assert spent < 0.05 and solution.certificate.confidence > 0.95
 
 
+def test_the_smallest_error_probabilities_have_limits_too():
+    counts = torch.distributions.Multinomial(10_000, torch.full((100,), 0.01)).sample()
+    bounds = [from_counts(counts, torch.full((100,), 0.01), 1 - alpha).tv_bound for alpha in (1e-2, 1e-8, 2e-16)]
+    assert bounds == sorted(bounds) and bounds[-1] < 1
+
+
 def test_bad_input():
     problem = SemiDiscreteProblem(torch.zeros(3, 2))
     for options, message in (({"samples": 1}, "at least 2"), ({"confidence": 2}, "confidence")):

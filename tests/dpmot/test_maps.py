@@ -75,6 +75,27 @@ def test_top_k_map_limits_and_random_weights():
     assert ks.abs().max() < 1.63 / len(weights) ** 0.5, "weights are not uniform"  # 1% level of Kolmogorov-Smirnov
 
 
+def test_maps_stream_and_take_what_looks_like_an_array(monkeypatch):
+    maps = HardMap(PROBLEM, HEIGHTS), TopKMap(PROBLEM, HEIGHTS, k=3), SoftmaxMap(PROBLEM, HEIGHTS)
+    whole = [each(Z.numpy()) for each in maps]
+    assert all(each(Z[:0]).shape == (0, 6) for each in maps)
+    monkeypatch.setattr("dpmot.maps.ROWS", 64)
+    for each, expected in zip(maps, whole, strict=True):
+        assert torch.allclose(each(Z), expected, atol=1e-6) and each.assign(Z).shape == (500,)
+
+
+def test_reduced_maps_agree_with_raw_scores():
+    """With d > N everything happens in the targets' span."""
+    targets = torch.randn(40, 200, generator=GENERATOR)
+    problem, z = SemiDiscreteProblem(targets), torch.randn(2000, 200, generator=GENERATOR)
+    heights = torch.randn(40, generator=GENERATOR)
+    exact = z.double() @ targets.double().T + heights.double()
+    hard = HardMap(problem, heights)
+    assert hard.cells.reduced and (hard.assign(z) == exact.argmax(1)).double().mean() > 0.998
+    smooth = SoftmaxMap(problem, heights, temperature=5.0)(z).double()
+    assert torch.allclose(smooth, torch.softmax(exact / 5, 1) @ targets.double(), atol=1e-3)
+
+
 def test_bad_input():
     for build, message in (
         (lambda: TopKMap(PROBLEM, HEIGHTS, k=0), "k must"),
@@ -82,6 +103,9 @@ def test_bad_input():
         (lambda: SoftmaxMap(PROBLEM, HEIGHTS, temperature=0), "temperature"),
         (lambda: HardMap(PROBLEM, HEIGHTS[:3]), "heights"),
         (lambda: HardMap(PROBLEM, HEIGHTS)(Z[:, :2]), "source samples"),
+        (lambda: HardMap(PROBLEM, HEIGHTS)("noise"), "source samples"),
+        (lambda: HardMap(PROBLEM, HEIGHTS).assign(Z * float("nan")), "finite"),
+        (lambda: SoftmaxMap(PROBLEM, HEIGHTS, precision="fp16")(1e6 * Z), "range of fp16"),
         (lambda: assign(Z, TARGETS[:, :2], HEIGHTS), "shape"),
     ):
         with pytest.raises(ValueError, match=message):

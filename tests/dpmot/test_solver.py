@@ -1,5 +1,8 @@
 """Heights against exact solvers, closed forms, and what a solve must keep: invariances, resuming, honest endings."""
 
+import re
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -166,6 +169,64 @@ def test_degenerate_targets(targets):
         assert abs((y == point).all(1).double().mean() - share) < 0.05
 
 
+@pytest.mark.parametrize("size", [1e-30, 1e30])
+def test_extreme_units_change_nothing(size):
+    targets = normal(40, 20)
+    base, scaled = (solve(SemiDiscreteProblem(y), tv=0.1) for y in (targets, targets * size))
+    assert scaled.converged and torch.allclose(scaled.heights / size, base.heights, atol=0.1)
+
+
+def test_an_outlier_and_a_tiny_mass_are_solved():
+    targets = normal(50, 20)
+    targets[7] *= 1e4
+    problem = SemiDiscreteProblem(targets)
+    assert solve(problem).converged
+    with pytest.raises(ValueError, match="too wide"):
+        solve(SemiDiscreteProblem(torch.cat([1e-4 * targets, torch.full((1, 20), 3e38), torch.full((1, 20), -3e38)])))
+    masses = torch.full((50,), (1 - 1e-20) / 49, dtype=torch.float64)
+    masses[3] = 1e-20
+    assert solve(SemiDiscreteProblem(normal(50, 20), masses=masses)).converged
+
+
+def test_want_of_memory_makes_blocks_smaller_and_then_one_line(monkeypatch):
+    problem = SemiDiscreteProblem(normal(40, 20))
+    expected, product, rows = solve(problem, tv=0.1).heights, torch.addmm, 50
+
+    def small(heights, x, y):
+        if len(x) > rows:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return product(heights, x, y)
+
+    monkeypatch.setattr(torch, "addmm", small)
+    assert torch.allclose(solve(problem, tv=0.1).heights, expected, atol=1e-3)
+    z = normal(300, 20)
+    assert torch.equal(HardMap(problem, expected).assign(z), (z @ problem.targets.T + expected).argmax(1))
+    rows = 0
+    with pytest.raises(MemoryError, match="one row"):
+        solve(problem, tv=0.1)
+
+    def full(*_, **__):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr("dpmot.cells.row_keys", full)
+    with pytest.raises(MemoryError, match="targets do not fit") as error:
+        solve(problem)
+    assert "\n" not in str(error.value)
+
+
+def test_the_readmes_tutorial_runs_as_written(tmp_path, monkeypatch, capsys):
+    readme = Path(__file__).parents[2] / "dpmot" / "README.md"
+    text = readme.read_text()
+    (code,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    assert len(code.splitlines()) <= 10
+    monkeypatch.chdir(tmp_path)
+    names = {}
+    exec(code, names)
+    assert names["solution"].converged and names["y"].shape == (16, 64) and "converged" in capsys.readouterr().out
+    for link in re.findall(r"\]\((?!http)([^)]+)\)", text):
+        assert (readme.parent / link).exists(), link
+
+
 def test_saved_solution_comes_back(tmp_path):
     problem = SemiDiscreteProblem(normal(50, 20))
     solution = solve(problem, tv=0.1)
@@ -214,6 +275,10 @@ def test_interrupted_solve_resumes_to_the_same_bits(tmp_path, monkeypatch, stop_
         ({"targets": torch.zeros(3)}, "shape"),
         ({"targets": torch.zeros(0, 3)}, "shape"),
         ({"targets": torch.zeros(3, 2, dtype=torch.complex64)}, "real"),
+        ({"targets": "cifar10"}, "array of numbers"),
+        ({"targets": [[1.0, 2.0], [3.0]]}, "array of numbers"),
+        ({"masses": ["a", "b", "c"]}, "array of numbers"),
+        ({"masses": torch.tensor([0.5, float("nan"), 0.5])}, "positive and finite"),
         ({"masses": torch.ones(3)}, "sum to one"),
         ({"masses": torch.ones(2) / 2}, "one per target"),
         ({"masses": torch.tensor([0.5, 0.5, 0.0])}, "positive"),
@@ -234,7 +299,9 @@ def test_bad_options_are_refused():
         ({"max_samples": 0}, "max_samples"),
         ({"heights": torch.zeros(4)}, "heights"),
         ({"heights": torch.full((5,), float("nan"))}, "heights"),
+        ({"heights": "good ones"}, "heights"),
         ({"precision": "fp8"}, "precision"),
+        ({"shard_targets": "rows"}, "shard_targets"),
     ):
         with pytest.raises(ValueError, match=message):
             solve(problem, **options)
