@@ -25,16 +25,16 @@ class Tile(NamedTuple):
 
 FORWARD = {
     16: Tile(256, 16, 4),
-    64: Tile(256, 64, 8),
-    256: Tile(128, 256, 16),
-    1024: Tile(32, 1024, 16),
+    64: Tile(128, 64, 4),
+    256: Tile(32, 256, 4),
+    1024: Tile(16, 1024, 8),
     4096: Tile(8, 4096, 16),
 }
 BACKWARD = {
     16: Tile(256, 16, 4),
-    64: Tile(256, 64, 8),
-    256: Tile(128, 256, 16),
-    1024: Tile(8, 1024, 4),
+    64: Tile(64, 64, 2),
+    256: Tile(32, 256, 8),
+    1024: Tile(16, 1024, 8),
     4096: Tile(8, 4096, 16),
 }
 """By the pixels of an image; chosen on an H200."""
