@@ -79,11 +79,10 @@ def _renamed(kind: str, module: Module) -> Iterator[tuple[str, Tensor]]:
     if kind == "fourier":
         yield "freqs", module["W"]
     elif kind == "attention":
-        nin = [(module[f"NIN_{k}.W"].T[:, :, None, None], module[f"NIN_{k}.b"]) for k in range(4)]
-        queries, keys_, values, (weight, bias) = nin
-        yield "qkv.weight", torch.stack([queries[0], keys_[0], values[0]], 1).flatten(0, 1)
-        yield "qkv.bias", torch.stack([queries[1], keys_[1], values[1]], 1).flatten()
-        yield from (("proj.weight", weight), ("proj.bias", bias))
+        *qkv, projection = (module[f"NIN_{k}.W"].T[:, :, None, None] for k in range(4))
+        *qkv_biases, projection_bias = (module[f"NIN_{k}.b"] for k in range(4))
+        yield from (("qkv.weight", torch.stack(qkv, 1).flatten(0, 1)), ("proj.weight", projection))
+        yield from (("qkv.bias", torch.stack(qkv_biases, 1).flatten()), ("proj.bias", projection_bias))
         yield from ((f"norm2.{leaf}", module[f"GroupNorm_0.{leaf}"]) for leaf in ("weight", "bias"))
     else:
         conv = {"block": "conv0", "resampling": "conv0"}.get(kind, "conv")
