@@ -15,7 +15,7 @@ from .assign import Assignment, assign, top
 from .problem import Gaussian, SemiDiscreteProblem, as_numbers
 from .ranks import gathered, memory_errors, share, stacked, summed, to_shard
 
-STREAMS = {"start": 1, "burn-in": 2, "descent": 3, "certificate": 4}
+STREAMS = {"start": 1, "burn-in": 2, "descent": 3, "certificate": 4, "facets": 5}
 PRECISIONS = {
     "fp16": torch.float16,
     "bf16": torch.bfloat16,

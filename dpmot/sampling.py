@@ -5,6 +5,7 @@ result is the same to the bit however many ranks share the shards.
 """
 
 import math
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import torch
@@ -43,12 +44,7 @@ def histogram(
     heights = heights.float()
     counts = torch.zeros(cells.num, dtype=torch.int64, device=cells.device)
     gaps = torch.zeros_like(counts) if values else None
-    alone = cells.sharded or not dist.is_initialized()
-    rank, world = (0, 1) if alone else (dist.get_rank(), dist.get_world_size())
-    for shard, size in enumerate(shards(total, subspace or cells.dim)):
-        if shard % world != rank:
-            continue
-        rng = generator(cells.device, *key, shard)
+    for size, rng in own_shards(cells, total, subspace or cells.dim, key):
         x, targets = _recycled(cells, size, subspace, rng) if subspace else (cells.draw(size, rng), cells.targets)
         rough = subspace > 0 and not values  # recycled samples steer the descent, and never certify it
         found = cells.assign(x, heights, values=values, rough=rough, targets=targets)
@@ -56,11 +52,26 @@ def histogram(
         if values:
             gap = (found.best - found.second).clamp_(max=1e3)  # type: ignore[operator]
             gaps.index_add_(0, found.cell, (gap / GAP_UNIT).long())  # type: ignore[union-attr]
-    if world > 1:
-        for sums in (counts, gaps):
-            if sums is not None:
-                dist.all_reduce(sums)
+    for sums in (counts, gaps):
+        if sums is not None:
+            sum_over_ranks(cells, sums)
     return Histogram(counts, gaps.double() * GAP_UNIT if gaps is not None else None, total)
+
+
+def own_shards(cells: Cells, total: int, width: int, key: tuple[int, ...]) -> Iterator[tuple[int, torch.Generator]]:
+    """(size, random generator) of the shards that are this rank's: all, where it has only a share of the targets."""
+    alone = cells.sharded or not dist.is_initialized()
+    rank, world = (0, 1) if alone else (dist.get_rank(), dist.get_world_size())
+    for shard, size in enumerate(shards(total, width)):
+        if shard % world == rank:
+            yield size, generator(cells.device, *key, shard)
+
+
+def sum_over_ranks(cells: Cells, sums: Tensor) -> Tensor:
+    """Of what each rank counted in its own shards, in place."""
+    if dist.is_initialized() and not cells.sharded:
+        dist.all_reduce(sums)
+    return sums
 
 
 def shards(total: int, width: int) -> list[int]:

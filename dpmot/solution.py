@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import time
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,8 @@ from torch import Tensor
 
 from .certificate import Certificate
 from .problem import SemiDiscreteProblem
+
+SAVE_SECONDS = 1.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,7 +66,7 @@ class Solution:
 
 @dataclass(eq=False)
 class State:
-    """Everything a solve needs to go on: internal heights and counters. Tensors are [n] float64."""
+    """Everything a solve needs to go on: internal heights and counters. Tensors are [n] float64 unless said."""
 
     heights: Tensor
     average: Tensor
@@ -71,12 +74,16 @@ class State:
     gap_sum: Tensor
     gap_count: Tensor
     silent: Tensor  # expected hits since the last hit, per cell
+    facets: Tensor  # [n, n], how cells are coupled, the mean of so many `estimates`; [0, 0] before the first
+    matrix: Tensor  # [n, n], what turns errors of the masses into moves of the heights
+    edges: Tensor  # [2, E] int64
     phase: str = "burn-in"
     step: int = 0
     samples: int = 0  # drawn so far
     descent: int = 0  # of these, since the average began
     goal: int = 0  # descent samples at which to certify
     attempt: int = 0
+    estimates: int = 0
     certificate_samples: int = 0
     best: float = float("inf")
     stalled: int = 0
@@ -103,6 +110,24 @@ class State:
                 )
         values: dict[str, Any] = {**{k: v.to(device) for k, v in tensors.items()}, **meta["state"]}
         return cls(**values)
+
+
+@dataclass(eq=False)
+class Checkpoint:
+    """A file that keeps the state of a solve, and whose solve it is."""
+
+    path: Path
+    identity: dict[str, Any]
+    saved: float = 0.0
+
+    def load(self, device: torch.device) -> State | None:
+        return State.load(self.path, device, **self.identity) if self.path.exists() else None
+
+    def save(self, state: State) -> None:
+        """At most every SAVE_SECONDS: a step is either shorter, or kept."""
+        if time.monotonic() - self.saved >= SAVE_SECONDS:
+            state.save(self.path, **self.identity)
+            self.saved = time.monotonic()
 
 
 def fingerprint(problem: SemiDiscreteProblem) -> str:

@@ -11,24 +11,24 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import NormalDist
-from typing import Any
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 from tqdm import tqdm
 
+from . import newton
 from .cells import STREAMS, Cells
 from .certificate import CHI2_SHARE, Certificate, certify_cells
 from .problem import SemiDiscreteProblem
 from .sampling import Histogram, histogram, shards, subspace_excess, subspace_size
-from .solution import Solution, State, fingerprint
+from .solution import Checkpoint, Solution, State, fingerprint
 
 KAPPA = {"low": 1.0, "high": 0.5}  # a cell whose mass is off by 100% moves κ·g/√k at step k
 PRIOR_SAMPLES = 4  # weight of the closed-form gap beside the measured one, in samples
-SAVE_SECONDS = 1.0
 BURN_IN = 40  # steps at most
 MIN_CERTIFICATE = 20  # fresh samples per cell at least, so that a cell found empty is nearly empty indeed
+SLOW = 3.0  # Newton's matrix is called for when χ² lies so many times above the sampling floor
 LIFTING = 64  # descent steps during which silent cells are lifted; later that would be a bias
 POWER = 0.75  # the average's weights grow as k^POWER: forgets the start, costs (1+p)²/(1+2p) in variance
 FLOOR = (1 + POWER) ** 2 / (1 + 2 * POWER)  # χ² of the average over the floor N/S
@@ -86,7 +86,7 @@ def solve(
     prepared = time.perf_counter() - begun
     solver = _Solver(cells, tv, confidence, max_samples, seed, subspace_size(cells) if recycle else 0, progress)
     identity = {"problem": fingerprint(problem), "seed": seed, "subspace": solver.subspace}
-    keep = _Checkpoint(Path(checkpoint), identity) if checkpoint is not None else None
+    keep = Checkpoint(Path(checkpoint), identity) if checkpoint is not None else None
     state = keep.load(cells.device) if keep else None
     state = state or solver.start(heights)
     state.seconds["prepare"] = state.seconds.get("prepare", 0.0) + prepared
@@ -125,14 +125,15 @@ class _Solver:
         gap = cells.norms / (_quantile(cells.masses) + 1 / _quantile(cells.masses))
         gap = gap.clamp(min=float(gap.mean()) * 1e-3)
         zero = torch.zeros_like(gap)
-        state = State(candidates[0], candidates[0].clone(), gap, zero, zero.clone(), zero.clone())
+        none = gap.new_zeros(0, 0)
+        state = State(candidates[0], candidates[0].clone(), gap, zero, zero.clone(), zero.clone(), none, none, none)
         state.goal = self._floor_samples()
         if heights is not None or cells.num == 1:  # may be good enough as it is
             state.phase = "certificate"
         state.seconds["start"] = time.perf_counter() - begun
         return state
 
-    def run(self, state: State, keep: "_Checkpoint | None") -> Solution:
+    def run(self, state: State, keep: Checkpoint | None) -> Solution:
         rank = dist.get_rank() if dist.is_initialized() else 0
         hidden = not self.progress or rank > 0
         bar = tqdm(initial=state.samples, unit="sample", unit_scale=True, disable=hidden)
@@ -199,9 +200,12 @@ class _Solver:
         # The limit grows, lest it bias cells that are hit rarely but then often, as recycling makes them.
         relative = ((found.counts - expected) / expected.clamp(min=1.0)).clamp(max=5.0 * state.step**0.5)
         gap = self._gap(state)
-        # In low dimension cells touch few others, and errors of long wavelength need the larger step.
-        kappa = KAPPA["low" if self.cells.problem.dim <= 16 else "high"]
-        state.heights -= kappa * state.step**-0.5 * gap * relative
+        if state.estimates:
+            error = found.counts / found.total - self.cells.masses
+            state.heights -= newton.move(error, state.matrix, state.edges, gap, state.step)
+        else:  # in low dimension cells touch few others, and errors of long wavelength need the larger step
+            kappa = KAPPA["low" if self.cells.problem.dim <= 16 else "high"]
+            state.heights -= kappa * state.step**-0.5 * gap * relative
         state.average += (state.heights - state.average) * ((1 + POWER) / (state.step + POWER))
         if state.step <= LIFTING:  # a cell that stays empty would recover too slowly
             state.silent = torch.where(found.counts > 0, 0.0, state.silent + expected)
@@ -228,10 +232,27 @@ class _Solver:
         if state.step == 0:  # the warm start was not good enough
             state.phase = "burn-in"
             return None
-        wanted = certificate.chi2 / (0.4 * self._chi2)
-        state.goal = int(state.descent * min(max(wanted, 1.4), 8.0))
         state.phase = "descent"
+        slow = certificate.chi2 > SLOW * FLOOR * self.cells.num / state.descent
+        if slow and not self.subspace and self.cells.num <= newton.CELLS:
+            self._couple(state)
+            state.goal = int(1.4 * state.descent) or self._floor_samples()
+        else:
+            wanted = certificate.chi2 / (0.4 * self._chi2)
+            state.goal = int(state.descent * min(max(wanted, 1.4), 8.0))
         return None
+
+    def _couple(self, state: State) -> None:
+        """Estimate Newton's matrix at the average; the first time, descend anew from there."""
+        gap, key = self._gap(state), (self.seed, STREAMS["facets"], state.attempt)
+        weights = newton.facets(self.cells, state.average, gap, key)
+        state.samples += newton.SAMPLES * self.cells.num
+        state.estimates += 1
+        state.facets = weights if state.estimates == 1 else state.facets + (weights - state.facets) / state.estimates
+        state.matrix = newton.inverse(state.facets, self.cells.masses / gap)
+        state.edges = newton.edges(state.facets)
+        if state.estimates == 1:
+            state.heights, state.step, state.descent = state.average.clone(), 0, 0
 
     @property
     def _chi2(self) -> float:
@@ -261,22 +282,6 @@ class _Solver:
         """Mean gap per cell, shrunk towards the closed form, whose scale is set by the mean gap of all samples."""
         scale = state.gap_sum.sum() / (state.gap_count * state.gap_prior).sum()
         return (PRIOR_SAMPLES * scale * state.gap_prior + state.gap_sum) / (PRIOR_SAMPLES + state.gap_count)
-
-
-@dataclass(eq=False)
-class _Checkpoint:
-    path: Path
-    identity: dict[str, Any]
-    saved: float = 0.0
-
-    def load(self, device: torch.device) -> State | None:
-        return State.load(self.path, device, **self.identity) if self.path.exists() else None
-
-    def save(self, state: State) -> None:
-        """At most every SAVE_SECONDS: a step is either shorter, or kept."""
-        if time.monotonic() - self.saved >= SAVE_SECONDS:
-            state.save(self.path, **self.identity)
-            self.saved = time.monotonic()
 
 
 def _closed_forms(cells: Cells) -> list[Tensor]:

@@ -17,6 +17,7 @@ from dpmot import (
     Uniform,
     certify,
     closed_form_heights,
+    newton,
     solve,
 )
 from dpmot.cells import Cells
@@ -149,6 +150,38 @@ def test_a_good_warm_start_is_only_certified_and_a_bad_one_solved():
     assert bad.converged and bad.samples > 0 and not bad.history[0]["tv_bound"] < 0.05
 
 
+def grid_of_clusters(number, seed):
+    """On the plane, ten times as far from each other as wide: cells are coupled weakly, errors of long wavelength."""
+    centres = torch.cartesian_prod(*2 * [0.5 * (torch.arange(5) - 2.0)])
+    rng = torch.Generator().manual_seed(seed)
+    return centres[torch.randint(25, (number,), generator=rng)] + 0.05 * torch.randn(number, 2, generator=rng)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_clusters_on_the_plane_are_solved(seed, monkeypatch):
+    problem = SemiDiscreteProblem(grid_of_clusters(200, seed))
+    solution = solve(problem, seed=seed, max_samples=2000 * 200)
+    assert solution.converged and certify(problem, solution.heights, 200_000, seed=9).tv < 0.05
+    monkeypatch.setattr("dpmot.newton.CELLS", 0)
+    assert not solve(problem, seed=seed, max_samples=2000 * 200).converged, "the test shows nothing"
+
+
+def test_facets_are_the_derivatives_of_the_masses(monkeypatch):
+    """Three targets on a line: the facets' densities are φ(border)/distance."""
+    targets = torch.tensor([[-1.0], [0.0], [2.0]])
+    problem = SemiDiscreteProblem(targets)
+    cells = Cells.of(problem)
+    heights = cells.inner(-0.5 * targets[:, 0].square())
+    monkeypatch.setattr(newton, "SAMPLES", 500_000)
+    weights = newton.facets(cells, heights, torch.full((3,), 0.02, dtype=torch.float64), (0,))
+    exact = torch.zeros(3, 3, dtype=torch.float64)
+    y, h = cells.targets[:, 0].double(), heights
+    for i, j in ((0, 1), (1, 2)):
+        border = -(h[j] - h[i]) / (y[j] - y[i])
+        exact[i, j] = exact[j, i] = torch.exp(-border.square() / 2) / (2 * torch.pi) ** 0.5 / (y[j] - y[i]).abs()
+    assert torch.allclose(weights, exact, rtol=0.05)
+
+
 def test_running_out_of_samples_is_said():
     solution = solve(SemiDiscreteProblem(normal(500, 16)), tv=0.01, max_samples=20_000)
     assert not solution.converged and solution.certificate.tv_bound > 0.01 and "NOT converged" in str(solution)
@@ -240,13 +273,15 @@ def test_saved_solution_comes_back(tmp_path):
             Solution.load(tmp_path / path)
 
 
-@pytest.mark.parametrize("stop_at", [3, 25])
+@pytest.mark.parametrize("stop_at", [3, 25, 250])
 def test_interrupted_solve_resumes_to_the_same_bits(tmp_path, monkeypatch, stop_at):
     from dpmot import solver as module
 
-    problem, path = SemiDiscreteProblem(normal(400, 12)), tmp_path / "state.safetensors"
+    # The last one stops where Newton's matrix is in use.
+    targets, path = normal(400, 12) if stop_at < 100 else grid_of_clusters(200, 0), tmp_path / "state.safetensors"
+    problem = SemiDiscreteProblem(targets)
     whole = solve(problem)
-    monkeypatch.setattr(module, "SAVE_SECONDS", 0.0)
+    monkeypatch.setattr("dpmot.solution.SAVE_SECONDS", 0.0)
     calls, inner = 0, module.histogram
 
     def dying(*args, **kwargs):
