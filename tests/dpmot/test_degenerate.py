@@ -1,0 +1,119 @@
+"""Degenerate input: the right answer or one line that says what is wrong."""
+
+import pytest
+import torch
+
+from dpmot import HardMap, SemiDiscreteProblem, solve
+
+
+def normal(*shape, seed=0):
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+def test_running_out_of_samples_is_said():
+    solution = solve(SemiDiscreteProblem(normal(500, 16)), tv=0.01, max_samples=20_000)
+    assert not solution.converged and solution.certificate.tv_bound > 0.01 and "NOT converged" in str(solution)
+
+
+@pytest.mark.parametrize(
+    "targets",
+    [torch.zeros(1, 3), torch.ones(5, 3), torch.tensor([[0.0, 0], [0, 0], [1, 1], [1, 1], [1, 1]])],
+    ids=["one", "all-equal", "duplicates"],
+)
+def test_degenerate_targets(targets):
+    problem = SemiDiscreteProblem(targets)
+    solution = solve(problem, tv=0.05)
+    assert solution.converged
+    y = HardMap(problem, solution.heights)(normal(20_000, targets.shape[1]))
+    for point in targets.unique(dim=0):
+        share = (targets == point).all(1).double().mean()
+        assert abs((y == point).all(1).double().mean() - share) < 0.05
+
+
+@pytest.mark.parametrize("size", [1e-30, 1e30])
+def test_extreme_units_change_nothing(size):
+    targets = normal(40, 20)
+    base, scaled = (solve(SemiDiscreteProblem(y), tv=0.1) for y in (targets, targets * size))
+    assert scaled.converged and torch.allclose(scaled.heights / size, base.heights, atol=0.1)
+
+
+def test_an_outlier_and_a_tiny_mass_are_solved():
+    targets = normal(50, 20)
+    targets[7] *= 1e4
+    problem = SemiDiscreteProblem(targets)
+    assert solve(problem).converged
+    with pytest.raises(ValueError, match="too wide"):
+        solve(SemiDiscreteProblem(torch.cat([1e-4 * targets, torch.full((1, 20), 3e38), torch.full((1, 20), -3e38)])))
+    masses = torch.full((50,), (1 - 1e-20) / 49, dtype=torch.float64)
+    masses[3] = 1e-20
+    assert solve(SemiDiscreteProblem(normal(50, 20), masses=masses)).converged
+
+
+def test_want_of_memory_makes_blocks_smaller_and_then_one_line(monkeypatch):
+    problem = SemiDiscreteProblem(normal(40, 20))
+    expected, product, rows = solve(problem, tv=0.1).heights, torch.addmm, 50
+
+    def small(heights, x, y):
+        if len(x) > rows:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return product(heights, x, y)
+
+    monkeypatch.setattr(torch, "addmm", small)
+    assert torch.allclose(solve(problem, tv=0.1).heights, expected, atol=1e-3)
+    z = normal(300, 20)
+    assert torch.equal(HardMap(problem, expected).assign(z), (z @ problem.targets.T + expected).argmax(1))
+    rows = 0
+    with pytest.raises(MemoryError, match="one row"):
+        solve(problem, tv=0.1)
+
+    def full(*_, **__):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr("dpmot.cells.row_keys", full)
+    with pytest.raises(MemoryError, match="targets do not fit") as error:
+        solve(problem)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"targets": torch.tensor([[float("nan")]])}, "finite"),
+        ({"targets": torch.tensor([[float("inf")]])}, "finite"),
+        ({"targets": torch.zeros(3)}, "shape"),
+        ({"targets": torch.zeros(0, 3)}, "shape"),
+        ({"targets": torch.zeros(3, 2, dtype=torch.complex64)}, "real"),
+        ({"targets": "cifar10"}, "array of numbers"),
+        ({"targets": [[1.0, 2.0], [3.0]]}, "array of numbers"),
+        ({"masses": ["a", "b", "c"]}, "array of numbers"),
+        ({"masses": torch.tensor([0.5, float("nan"), 0.5])}, "positive and finite"),
+        ({"masses": torch.ones(3)}, "sum to one"),
+        ({"masses": torch.ones(2) / 2}, "one per target"),
+        ({"masses": torch.tensor([0.5, 0.5, 0.0])}, "positive"),
+        ({"source": "normal"}, "source"),
+    ],
+)
+def test_bad_problems_are_refused(arguments, message):
+    with pytest.raises(ValueError, match=message) as error:
+        SemiDiscreteProblem(**{"targets": torch.zeros(3, 2), **arguments})
+    assert "\n" not in str(error.value)
+
+
+def test_bad_options_are_refused():
+    problem = SemiDiscreteProblem(normal(5, 2))
+    for options, message in (
+        ({"tv": 0}, "tv"),
+        ({"confidence": 1.0}, "confidence"),
+        ({"max_samples": 0}, "max_samples"),
+        ({"heights": torch.zeros(4)}, "heights"),
+        ({"heights": torch.full((5,), float("nan"))}, "heights"),
+        ({"heights": "good ones"}, "heights"),
+        ({"precision": "fp8"}, "precision"),
+        ({"shard_targets": "rows"}, "shard_targets"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            solve(problem, **options)
+    with pytest.raises(ValueError, match="source must return"):
+        solve(SemiDiscreteProblem(torch.zeros(3, 2), lambda *_: torch.zeros(1)))
+    with pytest.raises(ValueError, match="no variance"):
+        solve(SemiDiscreteProblem(torch.eye(3), lambda count, dim, *_: torch.zeros(count, dim)))
