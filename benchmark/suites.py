@@ -37,9 +37,7 @@ class Scale:
 
 
 SCALES = {
-    # On the plane cells of separate modes are coupled through thin boundaries only, which is slow to solve: few targets
-    # and a wide tolerance there.
-    "mixture2d": Scale(1000, (0, 1, 2, 3, 4), tuple(range(5, 15)), {"count": 250, "tv": 0.15}, 250),
+    "mixture2d": Scale(1000, (0, 1, 2, 3, 4), tuple(range(5, 15)), {"count": 500}, 500),
     "digits": Scale(500, (0, 1, 2, 3, 4), tuple(range(5, 15)), {"count": 1297}, 1297),  # all training images
     "cifar10": Scale(10_000, (0, 1, 2), (), {"count": 50_000}, 10_000),
 }

@@ -4,6 +4,7 @@ import hashlib
 import os
 import platform
 import subprocess
+import sys
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,7 @@ def describe(device: torch.device | str) -> dict[str, Any]:
         "python": platform.python_version(),
         "torch": torch.__version__,
         **{name: _version(name) for name in PACKAGES},
+        "jax_backend": sys.modules["jax"].default_backend() if "jax" in sys.modules else None,
         "commit": commit.removesuffix("-dirty") if commit else None,
         "dirty": commit.endswith("-dirty") if commit else None,
         "sources": _sources(),

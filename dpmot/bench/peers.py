@@ -126,7 +126,6 @@ def ott(targets: Tensor, seed: int, options: dict[str, Any], watch: Watch) -> No
     n = len(targets)
     squares = targets.square().sum(dim=1)
     y = jax.numpy.asarray(targets.cpu().numpy())
-    problem = SemidiscreteLinearProblem(SemidiscretePointCloud(jax.random.normal, y, epsilon=0.0))
     batch, rate = options["batch"], options["lr"]
     schedule = optax.exponential_decay(rate, transition_steps=options["halve"] * n // batch, decay_rate=0.5)
     solver = SemidiscreteSolver(num_iterations=1, batch_size=batch, optimizer=optax.adam(schedule))
@@ -134,13 +133,19 @@ def ott(targets: Tensor, seed: int, options: dict[str, Any], watch: Watch) -> No
     state = SemidiscreteState(
         jax.numpy.array(0), jax.numpy.array(jax.numpy.nan), zero, zero, solver.optimizer.init(zero), none, none, none
     )
-    step = jax.jit(lambda key, state: solver.step(key, state, problem))
+
+    @jax.jit
+    def step(key: Any, state: Any, y: Any) -> Any:  # targets as an argument: constants slow the compiler down
+        return solver.step(
+            key, state, SemidiscreteLinearProblem(SemidiscretePointCloud(jax.random.normal, y, epsilon=0.0))
+        )
+
     key, used = jax.random.key(seed), 0
-    jax.block_until_ready(step(key, state))
-    watch.start()  # compiled
+    jax.block_until_ready(step(key, step(key, state, y), y))  # compiled for the start's types, and for a step's
+    watch.start()
     while True:
         key, part = jax.random.split(key)
-        state = step(part, state)
+        state = step(part, state, y)
         used += batch
         if used // batch % 8 == 0:  # or the queue runs ahead of the clock
             jax.block_until_ready(state.g)

@@ -119,7 +119,7 @@ def test_digits_mixture_is_the_maximum_likelihood_fit() -> None:
 def short(monkeypatch: pytest.MonkeyPatch) -> list[Cell]:
     cells = [SMALL, replace(SMALL, intervals=8), replace(SMALL, targets=10)]
     monkeypatch.setattr(grid, "full_grid", lambda: cells)
-    monkeypatch.setattr(networks, "usable", lambda: ([], []))
+    monkeypatch.setattr(networks, "usable", lambda names: ([], []))
     return cells
 
 
@@ -161,7 +161,7 @@ def test_a_missing_term_is_noticed(
 ) -> None:
     """Where one term carries the error, the bound holds with it; without it the run stops, and names the cell."""
     monkeypatch.setattr(grid, "full_grid", lambda: [cell, replace(cell, seed=1)])
-    monkeypatch.setattr(networks, "usable", lambda: ([], []))
+    monkeypatch.setattr(networks, "usable", lambda names: ([], []))
     if term == "mass_term":
         uneven = torch.full((20,), 0.1 / 20, dtype=torch.float64)
         uneven[0] += 0.9
