@@ -165,6 +165,8 @@ def write(cells: pd.DataFrame, fitted: Sequence[Slope], folder: Path) -> None:
         "",
         "## Slopes in log-log against theory",
         "",
+        "Least squares with 95% intervals: of intervals that are right one in twenty misses, and theory is asymptotic.",
+        "",
         markdown(slopes.drop(columns=["low", "high"]).assign(interval=[f"[{s.low:.3g}, {s.high:.3g}]" for s in fitted]))
         if len(slopes)
         else "None: too few cells.",
