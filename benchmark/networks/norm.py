@@ -1,18 +1,61 @@
-"""Residual addition, concatenation, group normalisation, modulation and SiLU as one operation.
+"""Residual addition, concatenation, group normalisation, modulation, SiLU and dropout as one operation.
 
 :func:`add_norm` runs as plain PyTorch, and on CUDA as one Triton kernel (:mod:`benchmark.networks.norm_triton`) that
 reads every activation once. Both give the same output, up to the rounding of the activation type.
 """
+
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 EPS = 1e-5
+WORD = 2**32 - 1
+
+
+class Dropout(NamedTuple):
+    """Which values become zero, each with probability ``rate``; the others are divided by 1 − rate.
+
+    The choice is a hash of ``seed``, ``salt`` and the value's place in memory: nothing is kept for the gradient.
+
+    Attributes:
+        seed: int64 ``[1]`` on the device, so that a recorded graph can be replayed with another.
+        salt: tells apart the layers that share a seed.
+    """
+
+    rate: float
+    seed: Tensor
+    salt: int
+
+    @property
+    def threshold(self) -> int:
+        """Hashes below it drop their value."""
+        return round(self.rate * WORD)
+
+    @property
+    def salted(self) -> int:
+        """The salt, spread over 31 bits."""
+        return self.salt * 0x27D4EB2F % 2**31
+
+    def keeps(self, x: Tensor) -> Tensor:
+        """Whether each value of ``x`` ``[N, C, H, W]`` is kept; places are counted with the channels last."""
+        n, c, height, width = x.shape
+        v = torch.arange(x.numel(), device=x.device).view(n, height, width, c).permute(0, 3, 1, 2) * 0x9E3779B1 & WORD
+        v = ((v ^ v >> 16) + (self.seed ^ self.salted)) * 0x85EBCA6B & WORD  # the finaliser of MurmurHash3
+        v = (v ^ v >> 13) * 0xC2B2AE35 & WORD
+        return v ^ v >> 16 >= self.threshold
 
 
 def add_norm_plain(
-    x: Tensor, r: Tensor | None, skip: Tensor | None, scale: Tensor, shift: Tensor, group_size: int, silu: bool
+    x: Tensor,
+    r: Tensor | None,
+    skip: Tensor | None,
+    scale: Tensor,
+    shift: Tensor,
+    group_size: int,
+    silu: bool,
+    drop: Dropout | None = None,
 ) -> tuple[Tensor, Tensor | None, Tensor]:
     """:func:`add_norm` in plain PyTorch, on any device."""
     total = x if r is None else x + r
@@ -23,13 +66,21 @@ def add_norm_plain(
     else:
         scale, shift = (t.to(h.dtype)[:, :, None, None] for t in (scale, shift))
         h = torch.addcmul(shift, F.group_norm(h, groups, eps=EPS), scale)
-    return total, skip, F.silu(h, inplace=not h.requires_grad) if silu else h
+    h = F.silu(h, inplace=not h.requires_grad) if silu else h
+    return total, skip, h if drop is None else h * drop.keeps(h) / (1 - drop.rate)
 
 
 def add_norm(
-    x: Tensor, r: Tensor | None, skip: Tensor | None, scale: Tensor, shift: Tensor, group_size: int, silu: bool
+    x: Tensor,
+    r: Tensor | None,
+    skip: Tensor | None,
+    scale: Tensor,
+    shift: Tensor,
+    group_size: int,
+    silu: bool,
+    drop: Dropout | None = None,
 ) -> tuple[Tensor, Tensor | None, Tensor]:
-    """``act(groupnorm(cat[x + r, skip]) * scale + shift)``, with what it was made from.
+    """``dropout(act(groupnorm(cat[x + r, skip]) * scale + shift))``, with what it was made from.
 
     Args:
         x: ``[N, C, H, W]``; r: the same shape, or None for none.
@@ -37,6 +88,7 @@ def add_norm(
         scale, shift: ``[1 or N, C + S]``, float32.
         group_size: channels per group (no group spans ``x`` and ``skip``).
         silu: apply SiLU, else nothing.
+        drop: dropout, in training; not together with ``skip``.
 
     Returns:
         ``x + r`` ``[N, C, H, W]``; ``skip``, to be used in the place of the argument, so that its gradients are summed
@@ -46,5 +98,5 @@ def add_norm(
         from benchmark.networks import norm_triton
 
         if norm_triton.supports(x):
-            return norm_triton.AddNorm.apply(x, r, skip, scale, shift, group_size, silu)
-    return add_norm_plain(x, r, skip, scale, shift, group_size, silu)
+            return norm_triton.AddNorm.apply(x, r, skip, scale, shift, group_size, silu, drop)
+    return add_norm_plain(x, r, skip, scale, shift, group_size, silu, drop)

@@ -12,7 +12,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from benchmark.networks.norm import EPS
+from benchmark.networks.norm import EPS, Dropout
 
 
 class Tile(NamedTuple):
@@ -72,18 +72,29 @@ def _moments(v, CHUNK: tl.constexpr, TILE: tl.constexpr, GROUP: tl.constexpr):  
 
 
 @triton.jit
-def _write(v, y, at, a, b, SILU: tl.constexpr):  # type: ignore[no-untyped-def]
+def _dropped(z, at, seed, salt, DROP: tl.constexpr):  # type: ignore[no-untyped-def]
+    """z where `Dropout.keeps` keeps it, scaled; DROP is its threshold, 0 for no dropout."""
+    if DROP:
+        v = at.to(tl.uint32) * 0x9E3779B1
+        v = ((v ^ (v >> 16)) + (tl.load(seed).to(tl.uint32) ^ salt.to(tl.uint32))) * 0x85EBCA6B
+        v = (v ^ (v >> 13)) * 0xC2B2AE35
+        z = tl.where((v ^ (v >> 16)) >= DROP, z * (1 / (1 - DROP / 4294967295)), 0.0)
+    return z
+
+
+@triton.jit
+def _write(v, y, at, out, a, b, seed, salt, SILU: tl.constexpr, DROP: tl.constexpr):  # type: ignore[no-untyped-def]
     z = v * a[None, :] + b[None, :]
     if SILU:
         z = z * tl.sigmoid(z)
-    tl.store(y + at, z.to(y.dtype.element_ty))
+    tl.store(y + out, _dropped(z, at, seed, salt, DROP).to(y.dtype.element_ty))
 
 
 @triton.jit
 def _forward(  # type: ignore[no-untyped-def]
-    x, r, total, y, scale, shift, mean, rstd, film_stride, y_stride, channels, eps,
+    x, r, total, y, scale, shift, mean, rstd, seed, salt, film_stride, y_stride, channels, eps,
     PIXELS: tl.constexpr, CHUNK: tl.constexpr, TILE: tl.constexpr, GROUP: tl.constexpr,
-    ADD: tl.constexpr, SILU: tl.constexpr,
+    ADD: tl.constexpr, SILU: tl.constexpr, DROP: tl.constexpr,
 ):  # fmt: skip
     n = tl.program_id(1).to(tl.int64)
     c = tl.program_id(0) * TILE + tl.arange(0, TILE)
@@ -106,21 +117,24 @@ def _forward(  # type: ignore[no-untyped-def]
     a = tl.load(scale + n * film_stride + c) * _spread(rs, TILE, GROUP)
     b = tl.load(shift + n * film_stride + c) - a * _spread(m, TILE, GROUP)
     if CHUNK == PIXELS:
-        _write(v, y, out, a, b, SILU)
+        _write(v, y, at, out, a, b, seed, salt, SILU, DROP)
     else:
         for k in tl.range(0, PIXELS // CHUNK):
-            again = tl.load((total if ADD else x) + at + k * CHUNK * channels).to(tl.float32)
-            _write(again, y, out + k * CHUNK * y_stride, a, b, SILU)
+            here = at + k * CHUNK * channels
+            again = tl.load((total if ADD else x) + here).to(tl.float32)
+            _write(again, y, here, out + k * CHUNK * y_stride, a, b, seed, salt, SILU, DROP)
     g = n * (channels // GROUP) + tl.program_id(0) * GROUPS + tl.arange(0, GROUPS)
     tl.store(mean + g, m)
     tl.store(rstd + g, rs)
 
 
 @triton.jit
-def _read_slopes(total, dy, at, out, m, rs, a, b, SILU: tl.constexpr):  # type: ignore[no-untyped-def]
+def _read_slopes(  # type: ignore[no-untyped-def]
+    total, dy, at, out, m, rs, a, b, seed, salt, SILU: tl.constexpr, DROP: tl.constexpr
+):
     """The normalised activation, and the loss's slope in what SiLU takes."""
     normed = (tl.load(total + at).to(tl.float32) - m[None, :]) * rs[None, :]
-    dz = tl.load(dy + out).to(tl.float32)
+    dz = _dropped(tl.load(dy + out).to(tl.float32), at, seed, salt, DROP)
     if SILU:
         z = normed * a[None, :] + b[None, :]
         s = tl.sigmoid(z)
@@ -138,9 +152,10 @@ def _write_slopes(normed, dz, dtotal, dx, at, a, m1, m2, rs, ADD: tl.constexpr):
 
 @triton.jit
 def _backward(  # type: ignore[no-untyped-def]
-    total, dy, dtotal, dx, scale, shift, dscale, dshift, mean, rstd, film_stride, y_stride, film_channels, channels,
+    total, dy, dtotal, dx, scale, shift, dscale, dshift, mean, rstd, seed, salt,
+    film_stride, y_stride, film_channels, channels,
     PIXELS: tl.constexpr, CHUNK: tl.constexpr, TILE: tl.constexpr, GROUP: tl.constexpr,
-    ADD: tl.constexpr, SILU: tl.constexpr,
+    ADD: tl.constexpr, SILU: tl.constexpr, DROP: tl.constexpr,
 ):  # fmt: skip
     n = tl.program_id(1).to(tl.int64)
     c = tl.program_id(0) * TILE + tl.arange(0, TILE)
@@ -150,12 +165,15 @@ def _backward(  # type: ignore[no-untyped-def]
     m, rs = tl.load(mean + g), tl.load(rstd + g)
     a, b = tl.load(scale + n * film_stride + c), tl.load(shift + n * film_stride + c)
     if CHUNK == PIXELS:
-        normed, dz = _read_slopes(total, dy, at, out, m, rs, a, b, SILU)
+        normed, dz = _read_slopes(total, dy, at, out, m, rs, a, b, seed, salt, SILU, DROP)
         da, db = tl.sum(dz * normed, 0), tl.sum(dz, 0)
     else:
         da, db = tl.zeros([TILE], tl.float32), tl.zeros([TILE], tl.float32)
         for k in tl.range(0, PIXELS // CHUNK):
-            one, two = _read_slopes(total, dy, at + k * CHUNK * channels, out + k * CHUNK * y_stride, m, rs, a, b, SILU)
+            here = at + k * CHUNK * channels
+            one, two = _read_slopes(
+                total, dy, here, out + k * CHUNK * y_stride, m, rs, a, b, seed, salt, SILU, DROP
+            )
             da += tl.sum(two * one, 0)
             db += tl.sum(two, 0)
     tl.store(dscale + n * film_channels + c, da)
@@ -168,7 +186,7 @@ def _backward(  # type: ignore[no-untyped-def]
     else:
         for k in tl.range(0, PIXELS // CHUNK):
             here = at + k * CHUNK * channels
-            one, two = _read_slopes(total, dy, here, out + k * CHUNK * y_stride, m, rs, a, b, SILU)
+            one, two = _read_slopes(total, dy, here, out + k * CHUNK * y_stride, m, rs, a, b, seed, salt, SILU, DROP)
             _write_slopes(one, two, dtotal, dx, here, a, m1, m2, rs, ADD)
 
 
@@ -199,17 +217,30 @@ def _film_stride(scale: Tensor) -> int:
     return scale.stride(0) if len(scale) > 1 else 0
 
 
+def _dropping(drop: Dropout | None, otherwise: Tensor) -> tuple[Tensor, int, int]:
+    """Seed, salt and threshold for the kernels; without dropout, anything and 0."""
+    return (otherwise, 0, 0) if drop is None else (drop.seed, drop.salted, drop.threshold)
+
+
 def _normalise(
-    x: Tensor, r: Tensor | None, y: Tensor, scale: Tensor, shift: Tensor, group_size: int, silu: bool
+    x: Tensor,
+    r: Tensor | None,
+    y: Tensor,
+    scale: Tensor,
+    shift: Tensor,
+    group_size: int,
+    silu: bool,
+    drop: Dropout | None = None,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Write the activation of ``x + r`` into ``y`` (some channels of it); returns ``x + r``, means, 1 / deviations."""
     total = x if r is None else torch.empty_like(x)
     mean = torch.empty(len(x), x.shape[1] // group_size, device=x.device)
     rstd = torch.empty_like(mean)
     grid, sizes = _launch(x, group_size, FORWARD)
+    seed, salt, threshold = _dropping(drop, mean)
     _forward[grid](
-        x, x if r is None else r, total, y, scale, shift, mean, rstd,
-        _film_stride(scale), y.stride(3), x.shape[1], EPS, ADD=r is not None, SILU=silu, **sizes,
+        x, x if r is None else r, total, y, scale, shift, mean, rstd, seed, salt,
+        _film_stride(scale), y.stride(3), x.shape[1], EPS, ADD=r is not None, SILU=silu, DROP=threshold, **sizes,
     )  # fmt: skip
     return total, mean, rstd
 
@@ -219,17 +250,20 @@ class AddNorm(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, r: Tensor | None, skip: Tensor | None, scale: Tensor, shift: Tensor,
-                group_size: int, silu: bool) -> tuple[Tensor, Tensor | None, Tensor]:  # fmt: skip
+                group_size: int, silu: bool, drop: Dropout | None = None,
+                ) -> tuple[Tensor, Tensor | None, Tensor]:  # fmt: skip
+        if skip is not None and drop is not None:
+            raise ValueError("no dropout of a concatenation: its places are counted in one tensor")
         x, r, skip = _nhwc(x), _nhwc(r), _nhwc(skip)
         scale, shift = scale.float(), shift.float()
         n, c, height, width = x.shape
         joined = c if skip is None else c + skip.shape[1]
         y = torch.empty(n, joined, height, width, device=x.device, dtype=x.dtype, memory_format=torch.channels_last)
-        total, *moments = _normalise(x, r, y[:, :c], scale[:, :c], shift[:, :c], group_size, silu)
+        total, *moments = _normalise(x, r, y[:, :c], scale[:, :c], shift[:, :c], group_size, silu, drop)
         if skip is not None:
             moments += _normalise(skip, None, y[:, c:], scale[:, c:], shift[:, c:], group_size, silu)[1:]
         ctx.save_for_backward(total, skip, scale, shift, *moments)
-        ctx.group_size, ctx.silu, ctx.added = group_size, silu, r is not None
+        ctx.group_size, ctx.silu, ctx.drop, ctx.added = group_size, silu, drop, r is not None
         ctx.set_materialize_grads(False)
         return total.view_as(total), None if skip is None else skip.view_as(skip), y
 
@@ -244,10 +278,11 @@ class AddNorm(torch.autograd.Function):
             part, out = slice(first, first + source.shape[1]), torch.empty_like(source)
             through = _nhwc(through)
             grid, sizes = _launch(source, ctx.group_size, BACKWARD)
+            seed, salt, threshold = _dropping(ctx.drop, mean)
             _backward[grid](
                 source, dy[:, part], source if through is None else through, out, scale[:, part], shift[:, part],
-                dscale[:, part], dshift[:, part], mean, rstd, _film_stride(scale), dy.stride(3), dy.shape[1],
-                source.shape[1], ADD=through is not None, SILU=ctx.silu, **sizes,
+                dscale[:, part], dshift[:, part], mean, rstd, seed, salt, _film_stride(scale), dy.stride(3),
+                dy.shape[1], source.shape[1], ADD=through is not None, SILU=ctx.silu, DROP=threshold, **sizes,
             )  # fmt: skip
             return out
 
@@ -255,4 +290,4 @@ class AddNorm(torch.autograd.Function):
         dskip = None if skip is None else gradient(skip, dskip, c, *moments[2:])
         if len(scale) == 1:
             dscale, dshift = film.sum(1, keepdim=True)
-        return dx, dx if ctx.added else None, dskip, dscale, dshift, None, None
+        return dx, dx if ctx.added else None, dskip, dscale, dshift, None, None, None

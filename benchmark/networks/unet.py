@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from benchmark.networks.norm import add_norm
+from benchmark.networks.norm import Dropout, add_norm
 
 FREQUENCIES, LOWEST = 64, 0.25
 """Of the noise embedding: how many, and the lowest, in cycles per unit of log σ / 4."""
@@ -87,13 +87,14 @@ class ResBlock(nn.Module):
         self.conv1 = Conv(c_in, c_out, 3)
         self.conv2 = Conv(c_out, c_out, 3, zero=True)
         self.project = Conv(c_in, c_out, 1) if c_in != c_out else None
+        self.drop: Dropout | None = None
 
     def forward(
         self, x: Tensor, r: Tensor | None, scale: Tensor, shift: Tensor, skip: Tensor | None = None
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Returns ``x + r``, and the pair that stands for the block's output; ``skip`` is concatenated to ``x + r``."""
         total, skip, h = self.norm(x, r, skip)
-        h = add_norm(self.conv1(h), None, None, scale, shift, self.norm.group_size, True)[-1]
+        h = add_norm(self.conv1(h), None, None, scale, shift, self.norm.group_size, True, self.drop)[-1]
         if self.project is None:
             identity = total
         elif skip is None:
@@ -196,6 +197,12 @@ class UNet(nn.Module):
         self.norm_out = Norm(config.channels[0], size)
         self.conv_out = Conv(config.channels[0], padded, 3, zero=True)
         self.embed = NoiseEmbedding(config.embedding, film, config.noise_frequency)
+
+    def set_dropout(self, rate: float, seed: Tensor) -> None:
+        """Dropout before every block's second convolution, for training: from the values that ``seed`` then has."""
+        blocks = [module for module in self.modules() if isinstance(module, ResBlock)]
+        for salt, block in enumerate(blocks):
+            block.drop = Dropout(rate, seed, salt) if rate > 0 else None
 
     def forward(self, x: Tensor, c_noise: Tensor) -> Tensor:
         film = iter(self.embed(c_noise))

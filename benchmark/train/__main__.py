@@ -53,6 +53,7 @@ def parser() -> argparse.ArgumentParser:
     denoiser.add_argument("--decay", type=float, help="fraction of the training after which the rate falls to zero")
     denoiser.add_argument("--ema", type=float, help="half-life of the weight average, fraction of the images seen")
     denoiser.add_argument("--warmup", type=positive, help="steps of linear warm-up")
+    denoiser.add_argument("--dropout", type=float, help="probability of dropout in the residual blocks")
     denoiser.add_argument("--fd", type=positive, help="samples of a Fréchet distance at every evaluation")
     denoiser.add_argument("--sigma-max", type=float, nargs="+", default=[80.0], help="where that sampling starts")
     denoiser.add_argument("--work", type=Path, help="log, sample grids, state (default: training/PROBLEM)")
@@ -62,7 +63,7 @@ def parser() -> argparse.ArgumentParser:
     return top
 
 
-OVERRIDES = ("images", "batch", "lr", "p_mean", "p_std", "decay", "ema", "warmup", "epochs")
+OVERRIDES = ("images", "batch", "lr", "p_mean", "p_std", "decay", "ema", "dropout", "warmup", "epochs")
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -29,8 +29,8 @@ Measure = Callable[[Denoiser], dict[str, Any]]
 class DenoiserTraining:
     """The state of a training run, and one step of it.
 
-    Step k's images, flips, noise and noise levels come from (seed, k, rank) alone, so that a resumed run goes on
-    exactly as if it had not stopped. On CUDA, forward and backward pass are replayed as one graph, and so is Muon's
+    Step k's images, flips, noise, noise levels and dropout come from (seed, k, rank) alone, so that a resumed run goes
+    on exactly as if it had not stopped. On CUDA, forward and backward pass are replayed as one graph, and so is Muon's
     step: launched one by one, their kernels would keep the GPU waiting for Python.
     """
 
@@ -57,6 +57,8 @@ class DenoiserTraining:
         self.muon = Muon(inner, lr=rate)
         self.adam = torch.optim.Adam(outer, lr=rate, betas=(0.9, 0.99), fused=True)
         self.generator = torch.Generator(device)
+        self.dropout_seed = torch.zeros(1, dtype=torch.int64, device=device)
+        self.network.set_dropout(recipe.dropout, self.dropout_seed)
         shape = (recipe.batch, *images.shape[1:])
         self.x0, self.noise = torch.zeros(shape, device=device), torch.zeros(shape, device=device)
         self.sigma, self.loss = torch.ones(recipe.batch, device=device), torch.zeros((), device=device)
@@ -89,6 +91,7 @@ class DenoiserTraining:
         self.x0.copy_(x0)
         self.sigma.normal_(recipe.p_mean, recipe.p_std, generator=generator).exp_()
         self.noise.normal_(generator=generator)
+        self.dropout_seed.random_(0, 2**31, generator=generator)
 
     def compute_gradients(self) -> None:
         """Loss and gradients of the drawn batch."""

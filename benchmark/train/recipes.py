@@ -20,6 +20,7 @@ class DenoiserRecipe:
         ema: half-life of the weight average, as a fraction of the images seen so far.
         clip: largest norm of the gradient.
         flips: mirror half of the images.
+        dropout: probability, before the second convolution of every residual block.
         p_mean, p_std: log σ ~ N(p_mean, p_std²) in training (EDM, Table 1).
         store: type of the stored weights.
     """
@@ -33,6 +34,7 @@ class DenoiserRecipe:
     ema: float = 0.05
     clip: float = 1.0
     flips: bool = True
+    dropout: float = 0.0
     p_mean: float = -1.2
     p_std: float = 1.2
     store: str = "float16"

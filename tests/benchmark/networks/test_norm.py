@@ -8,7 +8,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from benchmark.networks.norm import add_norm_plain
+from benchmark.networks.norm import Dropout, add_norm_plain
 
 
 def make_inputs(n, channels, joined, side, shared, added, seed=0):
@@ -40,30 +40,62 @@ def test_plain_path_is_cat_groupnorm_affine_silu(shared, silu):
     torch.testing.assert_close(y, expected.float(), atol=1e-5, rtol=1e-5)
 
 
-def check_kernels_against_plain_path():
-    """Outputs and all gradients of the Triton kernels against the plain path; run under Triton's interpreter."""
-    from benchmark.networks import norm_triton
+def test_dropout_keeps_its_share_and_depends_on_seed_salt_and_place():
+    x, seed = torch.ones(64, 32, 16, 16), torch.tensor([123])
+    one = Dropout(0.1, seed, 3).keeps(x)
+    others = [Dropout(0.1, torch.tensor([124]), 3).keeps(x), Dropout(0.1, seed, 4).keeps(x)]
+    assert torch.equal(one, Dropout(0.1, torch.tensor([123]), 3).keeps(x))
+    sd = (0.1 * 0.9 / x.numel()) ** 0.5
+    for kept in (one, *others):
+        assert abs(float(kept.double().mean()) - 0.9) < 4 * sd
+        for lag in (1, 2, 16, 256):  # neighbours in memory are independent
+            line = (~kept).permute(0, 2, 3, 1).flatten().double()
+            assert abs(float((line[lag:] * line[:-lag]).mean()) - 0.01) < 5 * (0.01 * 0.99 / x.numel()) ** 0.5
+    for kept in others:
+        assert abs(float((~one & ~kept).double().mean()) - 0.01) < 5 * (0.01 * 0.99 / x.numel()) ** 0.5
+
+
+def test_dropout_scales_what_it_keeps():
+    x, drop = torch.randn(4, 16, 8, 8), Dropout(0.25, torch.tensor([9]), 0)
+    affine = torch.ones(1, 16), torch.zeros(1, 16)
+    whole, some = (add_norm_plain(x, None, None, *affine, 8, True, d)[-1] for d in (None, drop))
+    torch.testing.assert_close(some, torch.where(drop.keeps(x), whole / 0.75, 0.0))
+
+
+def compare_kernels(n, channels, joined, side, shared, added, silu, device="cpu", tolerance=2e-5):
+    """Outputs and all gradients of the Triton kernels against the plain path; with dropout where nothing is joined."""
     from benchmark.networks.norm_triton import AddNorm
 
+    inputs = make_inputs(n, channels, joined, side, shared, added)
+    inputs = [t if t is None else t.detach().to(device).requires_grad_() for t in inputs]
+    drop = None if joined else Dropout(0.3, torch.tensor([n * 2**29 + 5], device=device), 7)
+    wanted = [t for t in inputs if t is not None]
+    results = []
+    for function in (add_norm_plain, AddNorm.apply):
+        outputs = [t for t in function(*inputs, 8, silu, drop) if t is not None]
+        draws = [torch.randn(t.shape, generator=torch.Generator().manual_seed(i)) for i, t in enumerate(outputs)]
+        loss = sum((t * w.to(device)).sum() for t, w in zip(outputs, draws, strict=True))
+        results.append([*outputs, *torch.autograd.grad(loss, wanted)])
+    for plain, fused in zip(*results, strict=True):
+        size = max(1.0, float(plain.detach().abs().max()))
+        torch.testing.assert_close(fused, plain, atol=tolerance * size, rtol=tolerance)
+
+
+def compare_kernels_in_the_interpreter():
+    """Small sizes; images of 8×8 in four chunks."""
+    from benchmark.networks import norm_triton
+
     for tiles in (norm_triton.FORWARD, norm_triton.BACKWARD):
-        tiles[64] = norm_triton.Tile(8, 16, 4)  # in four chunks
-    cases = [(2, 16, 24, 4, False, True, True), (2, 24, 0, 8, True, True, False), (3, 8, 0, 4, False, False, True)]
-    for n, channels, joined, side, shared, added, silu in cases:
-        inputs = make_inputs(n, channels, joined, side, shared, added)
-        wanted = [t for t in inputs if t is not None]
-        results = []
-        for function in (add_norm_plain, AddNorm.apply):
-            outputs = [t for t in function(*inputs, 8, silu) if t is not None]
-            weights = [torch.randn(t.shape, generator=torch.Generator().manual_seed(i)) for i, t in enumerate(outputs)]
-            loss = sum((t * w).sum() for t, w in zip(outputs, weights, strict=True))
-            results.append([*outputs, *torch.autograd.grad(loss, wanted)])
-        for plain, fused in zip(*results, strict=True):
-            torch.testing.assert_close(fused, plain, atol=2e-5, rtol=2e-5)
+        tiles[64] = norm_triton.Tile(8, 16, 4)
+    compare_kernels(2, 16, 24, 4, False, True, True)
+    compare_kernels(2, 24, 0, 8, True, True, False)
+    compare_kernels(3, 8, 0, 4, False, False, True)
+    compare_kernels(2, 16, 0, 8, False, False, True)
 
 
 def test_triton_kernels_match_plain_path_in_the_interpreter():
     pytest.importorskip("triton")
-    command = "from tests.benchmark.networks.test_norm import check_kernels_against_plain_path as f; f()"
+    command = "from tests.benchmark.networks.test_norm import compare_kernels_in_the_interpreter as f; f()"
     environment = {**os.environ, "TRITON_INTERPRET": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
     done = subprocess.run([sys.executable, "-c", command], env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-2000:]
@@ -71,11 +103,9 @@ def test_triton_kernels_match_plain_path_in_the_interpreter():
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
-def test_triton_kernels_match_plain_path_on_the_device():
-    from benchmark.networks.norm_triton import AddNorm
-
-    for side, channels, joined in ((32, 128, 128), (16, 256, 128), (8, 256, 256), (64, 64, 0)):
-        inputs = [t if t is None else t.cuda() for t in make_inputs(4, channels, joined, side, False, True)]
-        for plain, fused in zip(add_norm_plain(*inputs, 8, True), AddNorm.apply(*inputs, 8, True), strict=True):
-            if plain is not None:
-                torch.testing.assert_close(fused, plain, atol=1e-4, rtol=1e-4)
+@pytest.mark.parametrize("added", [True, False])
+@pytest.mark.parametrize(
+    "side, channels, joined", [(32, 128, 128), (32, 128, 0), (16, 256, 0), (8, 256, 256), (64, 64, 0)]
+)
+def test_triton_kernels_match_plain_path_on_the_device(side, channels, joined, added):
+    compare_kernels(4, channels, joined, side, False, added, True, "cuda", 1e-4)

@@ -160,7 +160,25 @@ def test_forward_flops_are_those_of_the_convolutions_and_products():
     from benchmark.train.speed import forward_flops
 
     config = UNetConfig(channels=(8,), blocks=(1,), attention=(), middle_attention=False, embedding=16)
-    convolutions = 9 * (8 * 8 + 8 * 8 * 2 * 3 + 2 * 8 * 8 + 8 * 8 + 8 * 8)  # in; 3 plain blocks; the block of the way up; out
+    convolutions = 9 * (8 * 8 + 8 * 8 * 2 * 3 + 2 * 8 * 8 + 8 * 8 + 8 * 8)  # in; 3 plain blocks; one on the way up; out
     projection = 2 * 8 * 8  # of the concatenated skip
     embedding = 128 * 16 + 16 * 16 + 16 * 2 * 32
     assert forward_flops(config) == 2 * ((convolutions + projection) * 32 * 32 + embedding)
+
+
+def test_dropout_changes_the_training_alone_and_resumes_bit_for_bit(tmp_path):
+    images = load_split("digits", "train", ALONE.device).images
+    dropping = replace(RECIPE, dropout=0.2)
+    one, other, none = (DenoiserTraining(r, images, ALONE) for r in (dropping, dropping, RECIPE))
+    for training in (one, none):
+        for _ in range(3):
+            training.train_step()
+    assert not torch.equal(one.network.conv_out.weight, none.network.conv_out.weight)
+    torch.save(one.state(), tmp_path / "state.pt")
+    other.load_state(torch.load(tmp_path / "state.pt", weights_only=True))
+    assert torch.equal(one.train_step(), other.train_step())
+    x, sigma = images[:4].float(), torch.tensor(0.5)
+    assert torch.equal(one.average(x, sigma), one.average(x, sigma))  # what is kept and shipped never drops
+    assert not torch.equal(
+        one.denoiser(x, sigma), (one.draw_batch(), one.denoiser(x, sigma))[1]
+    )  # a new seed each step
