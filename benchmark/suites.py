@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from benchmark.plan import Case
 from samplers.base import OptionError
@@ -32,7 +33,7 @@ class Scale:
     samples: int
     seeds: tuple[int, ...]
     more_seeds: tuple[int, ...]
-    latents: Mapping[str, object]
+    latents: Mapping[str, Any]
     released: int
 
 
@@ -46,13 +47,13 @@ SCALES = {
 def every_arm(problem: str) -> list[Case]:
     """Every claim on one problem."""
     scale = SCALES[problem]
-    random = {"count": scale.latents["count"]}
+    random: dict[str, Any] = {"count": scale.latents["count"]}
     arms = {"dpmot": scale.latents, "random-latent": random, "unsolved-map": scale.latents}
 
-    def case(sampler: str, nfes: tuple[int, ...], seeds: tuple[int, ...] = scale.seeds, **options: object) -> Case:
+    def case(sampler: str, nfes: tuple[int, ...], seeds: tuple[int, ...] = scale.seeds, **options: Any) -> Case:
         return Case(problem, sampler, nfes, seeds, scale.samples, options=options)
 
-    def both(seeds: tuple[int, ...] = scale.seeds, **options: object) -> list[Case]:
+    def both(seeds: tuple[int, ...] = scale.seeds, **options: Any) -> list[Case]:
         """DPM-OT and its control, alike but for the OT map."""
         return [case(name, (10,), seeds, **{**arms[name], **options}) for name in ("dpmot", "random-latent")]
 
@@ -65,7 +66,7 @@ def every_arm(problem: str) -> list[Case]:
     cases += both(targets="model")
     cases += [one for sigma_m in FRONTIER for one in both(scale.seeds[:3], sigma_m=sigma_m)]
     cases += [case("copy-target", (0,), **random), case("held-out", (0,))]
-    released = {"count": scale.released, "iterations": 100}
+    released: dict[str, Any] = {"count": scale.released, "iterations": 100}
     cases += [case("dpmot-released", (6, 11, 21), **released)]
     return [*cases, case("dpmot-released", (11,), **released, level="matched")]
 

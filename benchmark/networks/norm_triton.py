@@ -171,9 +171,7 @@ def _backward(  # type: ignore[no-untyped-def]
         da, db = tl.zeros([TILE], tl.float32), tl.zeros([TILE], tl.float32)
         for k in tl.range(0, PIXELS // CHUNK):
             here = at + k * CHUNK * channels
-            one, two = _read_slopes(
-                total, dy, here, out + k * CHUNK * y_stride, m, rs, a, b, seed, salt, SILU, DROP
-            )
+            one, two = _read_slopes(total, dy, here, out + k * CHUNK * y_stride, m, rs, a, b, seed, salt, SILU, DROP)
             da += tl.sum(two * one, 0)
             db += tl.sum(two, 0)
     tl.store(dscale + n * film_channels + c, da)
