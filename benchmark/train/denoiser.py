@@ -202,7 +202,8 @@ def train_denoiser(
 
     Args:
         resume: go on from the state in ``outputs.work``.
-        init: start from the weights of this checkpoint (with fresh optimisers and a fresh schedule).
+        init: start from the weights of this checkpoint (with fresh optimisers and a fresh schedule); the images that it
+            had seen are stated as ``images_before``.
         measure: further figures of the averaged denoiser, taken at every evaluation.
 
     Raises:
@@ -211,13 +212,14 @@ def train_denoiser(
     """
     train, test = (load_split(problem, split, workers.device, data) for split in ("train", "test"))
     training = DenoiserTraining(recipe, train.images, workers, seed)
-    state_file, log_file = outputs.work / "state.pt", outputs.work / "log.jsonl"
+    stated: dict[str, Any] = {"problem": problem, "seed": seed, "images_before": 0}
     if init is not None:
-        tensors, _ = read_checkpoint(init)
+        tensors, metadata = read_checkpoint(init)
+        stated["images_before"] = sum(int(metadata.get(name, 0)) for name in ("images_before", "images_seen"))
         for network in (training.network, training.average.network):
             load_tensors(init, network, tensors)
     if resume:
-        restore(training, state_file)
+        restore(training, outputs.work / "state.pt")
     lead = workers.rank == 0
     if lead:
         outputs.work.mkdir(parents=True, exist_ok=True)
@@ -240,22 +242,11 @@ def train_denoiser(
         record = {"images": training.seen, "seconds": round(spent, 1), "images_per_second": round(rate, 1)}
         record |= {"running_loss": mean_loss} | evaluate(training, train, test, measure)
         if lead:
-            with log_file.open("a") as log:
-                log.write(json.dumps(record) + "\n")
-            tqdm.write(" ".join(f"{k}={v:.5g}" if isinstance(v, float) else f"{k}={v}" for k, v in record.items()))
-            shape = (recipe.network.image_channels, *train.images.shape[2:])
-            grid = draw_samples(training.average, shape, 100, workers.device)
-            save_grid(grid, outputs.work / f"samples-{training.seen:09d}.png")
-            write_state(training, state_file)
-            stated: dict[str, Any] = {
-                "problem": problem,
-                "command": outputs.command,
-                "images_seen": training.seen,
-                "seed": seed,
-            }
-            stated |= record
-            stated["recipe"] = {name: value for name, value in vars(recipe).items() if name != "network"}
-            save_network(outputs.checkpoint, training.average.network, dtype=getattr(torch, recipe.store), **stated)
+            try:
+                keep(training, outputs, record, stated)
+            except OSError as error:
+                reason = error.strerror or error
+                raise ValueError(f"{outputs.work}: cannot be written ({reason}); --resume goes on from there") from None
         if workers.count > 1:
             dist.barrier()
         started = time.perf_counter()
@@ -265,11 +256,31 @@ def train_denoiser(
     return record
 
 
+def keep(training: DenoiserTraining, outputs: Outputs, record: dict[str, Any], stated: dict[str, Any]) -> None:
+    """Append to the log, save the state, draw a grid of samples, write the checkpoint."""
+    recipe = training.recipe
+    with (outputs.work / "log.jsonl").open("a") as log:
+        log.write(json.dumps(record) + "\n")
+    tqdm.write(" ".join(f"{k}={v:.5g}" if isinstance(v, float) else f"{k}={v}" for k, v in record.items()))
+    write_state(training, outputs.work / "state.pt")
+    shape = (recipe.network.image_channels, *training.images.shape[2:])
+    grid = draw_samples(training.average, shape, 100, training.workers.device)
+    save_grid(grid, outputs.work / f"samples-{training.seen:09d}.png")
+    stated = {**stated, "command": outputs.command, "images_seen": training.seen, **record}
+    stated["recipe"] = {name: value for name, value in vars(recipe).items() if name != "network"}
+    save_network(outputs.checkpoint, training.average.network, dtype=getattr(torch, recipe.store), **stated)
+
+
 def write_state(training: DenoiserTraining, path: Path) -> None:
     """Save the state through a temporary file, so that a kill leaves the last one whole."""
     scratch = path.with_suffix(".tmp")
-    torch.save(training.state(), scratch)
-    scratch.replace(path)
+    try:
+        torch.save(training.state(), scratch)
+        scratch.replace(path)
+    except RuntimeError as error:  # what a full disk gives here
+        raise OSError(str(error).splitlines()[0]) from None
+    finally:
+        scratch.unlink(missing_ok=True)
 
 
 def restore(training: DenoiserTraining, path: Path) -> None:

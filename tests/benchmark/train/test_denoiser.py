@@ -1,6 +1,8 @@
 """Training a denoiser: it learns, it resumes bit for bit, its errors are one line."""
 
 import json
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -182,3 +184,22 @@ def test_dropout_changes_the_training_alone_and_resumes_bit_for_bit(tmp_path):
     assert not torch.equal(
         one.denoiser(x, sigma), (one.draw_batch(), one.denoiser(x, sigma))[1]
     )  # a new seed each step
+
+
+def test_training_goes_on_from_a_checkpoint_and_counts_what_it_had_seen(tmp_path):
+    outputs = Outputs(tmp_path / "b" / "d.safetensors", tmp_path / "b", 1024, "python -m benchmark.train")
+    run(tmp_path / "a")
+    train_denoiser("digits", replace(RECIPE, lr=1e-9), outputs, ALONE, init=tmp_path / "a" / "d.safetensors")
+    (before, _), (after, metadata) = (read_checkpoint(tmp_path / x / "d.safetensors") for x in "ab")
+    assert all(torch.allclose(before[name], after[name], atol=1e-5) for name in before)
+    assert (metadata["images_before"], metadata["images_seen"]) == ("1024", "1024")
+
+
+def test_a_disk_that_is_full_is_one_line_and_leaves_nothing_half_written(tmp_path):
+    command = f"{sys.executable} -m benchmark.train denoiser --problem digits --images 256 --batch 64 --every 128"
+    command += f" --device cpu --out {tmp_path}/d.safetensors --work {tmp_path}/work"
+    limited = f"ulimit -f 64; exec {command}"  # files of at most 64 KiB
+    done = subprocess.run(["bash", "-c", limited], capture_output=True, text=True)
+    said = [line for line in done.stderr.splitlines() if "error" in line]
+    assert done.returncode == 2 and len(said) == 1 and "cannot be written" in said[0]
+    assert [path.name for path in (tmp_path / "work").iterdir()] == ["log.jsonl"]
