@@ -114,35 +114,44 @@ def _maps(record: dict[str, Any]) -> list[str]:
 
 
 def _figure(folder: Path, races: dict[str, Any]) -> list[Path]:
-    """Certified TV against seconds, one panel a race."""
+    """Certified TV against seconds, one panel a race, with the colours of the solvers in common."""
     import matplotlib
 
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
     import seaborn as sns
+    from matplotlib.ticker import NullFormatter, PercentFormatter
 
     sns.set_theme(style="whitegrid", context="paper")
-    figure, axes = plt.subplots(1, len(races), figsize=(5.5 * len(races), 4), squeeze=False, layout="constrained")
-    for axis, record in zip(axes[0], races.values(), strict=True):
-        problem, runs = record["problem"], record["runs"]
-        mine = [run for run in runs if run["solver"] == "dpmot"]
-        others = list(dict.fromkeys(run["solver"] for run in runs if run["solver"] != "dpmot"))
-        colours = dict(zip(["dpmot", *others], sns.color_palette("colorblind"), strict=False))
-        axis.plot(
-            [run["seconds"] for run in mine], [run["judge"]["tv_bound"] for run in mine],
-            "o-", color=colours["dpmot"], lw=2.5, label="dpmot", zorder=3,
-        )  # fmt: skip
-        for run in runs:
+    names = list(dict.fromkeys(run["solver"] for record in races.values() for run in record["runs"]))
+    colours = dict(zip(names, sns.color_palette("colorblind", len(names)), strict=True))
+    columns = min(len(races), 2)
+    rows = -(-len(races) // columns)
+    size = (5 * columns, 3.6 * rows + 0.5)
+    figure, axes = plt.subplots(rows, columns, figsize=size, sharey=True, squeeze=False, layout="constrained")
+    for axis in axes.flat[len(races) :]:
+        axis.set_visible(False)
+    ordered = sorted(races.values(), key=lambda record: (record["problem"]["n"], record["problem"]["sigma"]))
+    for axis, record in zip(axes.flat, ordered, strict=False):
+        problem, mine = record["problem"], [run for run in record["runs"] if run["solver"] == "dpmot"]
+        points = [(run["seconds"], run["judge"]["tv_bound"]) for run in mine]
+        axis.plot(*zip(*points, strict=True), "o-", color=colours["dpmot"], lw=2.5, label="dpmot", zorder=3)
+        for run in record["runs"]:
             if run["solver"] != "dpmot" and run["curve"]:
-                label = run["solver"] if run["solver"] not in axis.get_legend_handles_labels()[1] else None
-                xs = [point["seconds"] for point in run["curve"]]
-                ys = [point["judge"]["tv_bound"] for point in run["curve"]]
-                axis.plot(xs, ys, ".-", color=colours[run["solver"]], lw=1, alpha=0.8, label=label)
+                curve = [(point["seconds"], point["judge"]["tv_bound"]) for point in run["curve"]]
+                axis.plot(*zip(*curve, strict=True), ".-", color=colours[run["solver"]], lw=1, label=run["solver"])
         axis.set(
-            xscale="log", yscale="log", xlabel="seconds", ylabel="certified bound on TV (99%)",
-            title=f"{problem['targets']}\nN = {problem['n']:,}, d = {problem['d']:,}, {record['machine']['device']}",
+            xscale="log", yscale="log", xlabel="seconds",
+            title=f"{problem['targets']}, N = {problem['n']:,}, {record['machine']['device']}",
         )  # fmt: skip
-        axis.legend(fontsize=8)
+        axis.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+        axis.yaxis.set_minor_formatter(NullFormatter())
+    for axis in axes[:, 0]:
+        axis.set_ylabel("certified bound on TV (99%)")
+    entries = {label: line for axis in axes.flat for line, label in zip(*axis.get_legend_handles_labels(), strict=True)}
+    figure.legend(
+        entries.values(), entries.keys(), loc="outside lower center", ncols=min(len(entries), 6), frameon=False
+    )
     paths = [folder / "race.png", folder / "race.pdf"]
     for path in paths:
         figure.savefig(path, dpi=150)
