@@ -6,7 +6,6 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from itertools import groupby
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -31,10 +30,7 @@ def execute_all(
     runs = {key_of(run.config()): run for run in todo}
     groups = [list(keys) for _, keys in groupby(runs, lambda key: _fit_key(runs[key]))]
     context = multiprocessing.get_context("spawn")
-    devices = context.SimpleQueue()
-    for job in range(jobs):
-        devices.put(f"cuda:{job % torch.cuda.device_count()}" if device == "cuda" else device)
-    start = (list(cases), devices, executor.store.root, executor.batch)
+    start = (list(cases), device, executor.store.root, executor.batch)
     with ProcessPoolExecutor(jobs, context, _start, start) as pool:
         try:
             for done in as_completed([pool.submit(_carry_out, keys, anew) for keys in groups]):
@@ -51,13 +47,21 @@ def _fit_key(run: Run) -> str:
     return canonical({name: config[name] for name in ("problem", "sampler", "nfe")})
 
 
-def _start(cases: list[Case], devices: Any, root: Path, batch: int | None) -> None:
-    """Make a process ready, on the next of the devices; Ctrl-C is left to the main one."""
+def _start(cases: list[Case], device: str, root: Path, batch: int | None) -> None:
+    """Make a process ready; Ctrl-C is left to the main one."""
     global _executor
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     torch.set_num_threads(1)
-    _runs.update((key_of(run.config()), run) for run in make_plan(cases, devices.get()).runs)
+    _runs.update((key_of(run.config()), run) for run in make_plan(cases, _own(device)).runs)
     _executor = Executor(Store(root), batch)
+
+
+def _own(device: str) -> str:
+    """This process's device: they take the GPUs in turn, by the number that ends a process's name."""
+    if device != "cuda":
+        return device
+    number = int(multiprocessing.current_process().name.rpartition("-")[2])
+    return f"cuda:{number % torch.cuda.device_count()}"
 
 
 def _carry_out(keys: list[str], anew: bool) -> list[Record]:

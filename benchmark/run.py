@@ -20,6 +20,7 @@ import torch
 from tqdm import tqdm
 
 from benchmark import suites
+from benchmark.commands import command_line
 from benchmark.execute import Executor
 from benchmark.metrics import MetricError
 from benchmark.plan import Case, Plan, Run, make_plan
@@ -35,13 +36,7 @@ HEADLINE = ("fd", "w2", "mmr@0.2", "copy_share")
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
-    usage, _, epilog = (__doc__ or "").partition("\n\n")
-    arguments = argparse.ArgumentParser(
-        prog="python -m benchmark.run",
-        description=usage,
-        epilog=epilog,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    arguments = command_line("benchmark.run", __doc__)
     add = arguments.add_argument
     what = arguments.add_argument_group("what to run")
     what.add_argument("--sampler", nargs="+", metavar="NAME", help="one or more samplers; see --list")

@@ -21,19 +21,14 @@ from pathlib import Path
 
 from benchmark.bound import figures, grid, networks, runner, slopes, tables
 from benchmark.bound.mixtures import MIXTURES, mixture
+from benchmark.commands import command_line
 from benchmark.store import Store, StoreError
 from samplers.base import OptionError
 
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
-    usage, _, epilog = (__doc__ or "").partition("\n\n")
-    arguments = argparse.ArgumentParser(
-        prog="python -m benchmark.bound",
-        description=usage,
-        epilog=epilog,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    arguments = command_line("benchmark.bound", __doc__)
     add = arguments.add_argument
     add("--quick", action="store_true", help="a part of the grid, within a minute on two cores")
     add("--mixture", nargs="+", metavar="NAME", help=f"only these: {', '.join(MIXTURES)}")

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torch.distributed as dist
 
 from benchmark.data.arrays import DataError
 from benchmark.train.classifier import train_classifier
@@ -81,21 +80,20 @@ def main(argv: list[str] | None = None) -> int:
             device = torch.device(args.device or ("cuda" if torch.cuda.is_available() else "cpu"))
             train_classifier(args.problem, recipe, out, command, device, args.data, args.seed)
             return 0
-        workers = Workers.start(args.device)
         work = args.work or Path("training") / args.problem
         outputs = Outputs(out, work, args.every or max(1, recipe.images // 10), command)
-        measure = None
-        if args.fd:
-            train = load_split(args.problem, "train", workers.device, args.data).images
-            features = problem_features(args.problem, workers.device)
-            measure = FrechetMeasure(features, train, workers, args.fd, tuple(args.sigma_max))
-        train_denoiser(args.problem, recipe, outputs, workers, args.data, args.seed, args.resume, args.init, measure)
+        with Workers.joined(args.device) as workers:
+            measure = None
+            if args.fd:
+                train = load_split(args.problem, "train", workers.device, args.data).images
+                features = problem_features(args.problem, workers.device)
+                measure = FrechetMeasure(features, train, workers, args.fd, tuple(args.sigma_max))
+            train_denoiser(
+                args.problem, recipe, outputs, workers, args.data, args.seed, args.resume, args.init, measure
+            )
     except (DataError, ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    finally:
-        if dist.is_initialized():
-            dist.destroy_process_group()
     return 0
 
 

@@ -9,7 +9,6 @@ that rounding and discretisation are seen beside the network's own part.
     torchrun --nproc-per-node 2 -m benchmark.train.dissect ...
 """
 
-import argparse
 import json
 import sys
 import time
@@ -18,11 +17,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torch.distributed as dist
 from torch import Tensor
 from tqdm import tqdm
 
 from benchmark import environment
+from benchmark.commands import command_line
 from benchmark.data.arrays import DataError
 from benchmark.networks.checkpoint import load_denoiser, sha256
 from benchmark.train.evaluate import FrechetMeasure, edm_levels, problem_features, to_uint8
@@ -93,13 +92,7 @@ def dissect(
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Command line; 2 for what a user can mend."""
-    usage, _, epilog = (__doc__ or "").partition("\n\n")
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmark.train.dissect",
-        description=usage,
-        epilog=epilog,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = command_line("benchmark.train.dissect", __doc__)
     parser.add_argument("checkpoint", type=Path, help="a denoiser that benchmark.train wrote")
     parser.add_argument("--problem", default="cifar10", help="data set whose test split is noised (default: cifar10)")
     parser.add_argument("--count", type=int, default=10_000, help="images of each run (default: 10000)")
@@ -110,19 +103,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, help="write the record here")
     a = parser.parse_args(arguments)
     try:
-        workers = Workers.start(a.device)
-        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False  # float32 is to mean float32
-        record: dict[str, Any] = {"checkpoint": sha256(a.checkpoint), "problem": a.problem, "count": a.count}
-        record["environment"] = environment.describe(str(workers.device))
-        record["runs"] = dissect(a.checkpoint, a.problem, a.count, plan(a.levels, a.dtype, a.every), workers)
-        if a.out and workers.rank == 0:
-            a.out.write_text(json.dumps(record, indent=1) + "\n")
+        with Workers.joined(a.device) as workers:
+            torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False  # float32 means float32
+            record: dict[str, Any] = {"checkpoint": sha256(a.checkpoint), "problem": a.problem, "count": a.count}
+            record["environment"] = environment.describe(str(workers.device))
+            record["runs"] = dissect(a.checkpoint, a.problem, a.count, plan(a.levels, a.dtype, a.every), workers)
+            if a.out and workers.rank == 0:
+                a.out.write_text(json.dumps(record, indent=1) + "\n")
     except (DataError, ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    finally:
-        if dist.is_initialized():
-            dist.destroy_process_group()
     return 0
 
 

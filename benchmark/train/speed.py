@@ -7,7 +7,6 @@ The floor is arithmetic: floating-point operations of the network (forward, and 
 rate of a bf16 matrix product measured in the same run. Images are random bytes: their content does not change the time.
 """
 
-import argparse
 import json
 import sys
 import time
@@ -20,6 +19,7 @@ import torch.distributed as dist
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmark import environment
+from benchmark.commands import command_line
 from benchmark.networks.unet import Denoiser, UNet, UNetConfig
 from benchmark.train.denoiser import DenoiserTraining
 from benchmark.train.recipes import DENOISERS
@@ -88,13 +88,7 @@ def measure(workers: Workers, seconds: float, batch: int) -> dict[str, Any]:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Command line; 2 for what a user can mend."""
-    usage, _, epilog = (__doc__ or "").partition("\n\n")
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmark.train.speed",
-        description=usage,
-        epilog=epilog,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = command_line("benchmark.train.speed", __doc__)
     parser.add_argument("--seconds", type=float, default=8.0, help="of each measurement (default: 8)")
     parser.add_argument("--batch", type=int, default=2000, help="images of one evaluation (default: 2000)")
     parser.add_argument("--save", type=Path, help="write the record here")
@@ -102,16 +96,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not torch.cuda.is_available():
         print("error: the rates are those of a CUDA GPU, and there is none", file=sys.stderr)
         return 2
-    workers = Workers.start()
-    found = measure(workers, a.seconds, a.batch)
+    with Workers.joined() as workers:
+        found = measure(workers, a.seconds, a.batch)
     if workers.rank == 0:
         print(f"matmul {found['matmul_tflops']:.0f} TFLOP/s")
         for what, rate in (("training", "training_images_per_second"), ("evaluations", "evaluations_per_second")):
             print(f"{what}: {found[rate]:,.0f} a second, {found[f'{what}_tflops'] / found['matmul_tflops']:.0%} of it")
         if a.save:
             a.save.write_text(json.dumps(found, indent=1) + "\n")
-    if dist.is_initialized():
-        dist.destroy_process_group()
     return 0
 
 

@@ -1,6 +1,8 @@
 """The processes of one training run."""
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -29,6 +31,16 @@ class Workers:
         if count > 1:
             dist.init_process_group("nccl" if chosen.type == "cuda" else "gloo")
         return cls(int(os.environ.get("RANK", 0)), count, chosen)
+
+    @classmethod
+    @contextmanager
+    def joined(cls, device: str | None = None) -> "Iterator[Workers]":
+        """:meth:`start`, and leave the others at the end, however it comes."""
+        try:
+            yield cls.start(device)
+        finally:
+            if dist.is_initialized():
+                dist.destroy_process_group()
 
     def wait(self) -> None:
         """Until the work given to this process's device is done, and then until all processes are here."""

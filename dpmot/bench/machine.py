@@ -18,29 +18,40 @@ PACKAGES = ("triton", "numpy", "pot", "jax", "ott-jax", "optax")
 def describe(device: torch.device | str) -> dict[str, Any]:
     """Commit, hardware, versions: JSON-ready.
 
-    commit and dirty are git's. For a copy without its repository $DPMOT_COMMIT gives them, as printed by
-    `git describe --always --dirty --abbrev=40`; sources, a hash of this package's code, holds in any case.
+    sources, a hash of this package's code, holds where neither git nor $DPMOT_COMMIT is there.
     """
-    commit = os.environ.get("DPMOT_COMMIT") or _output("git", "describe", "--always", "--dirty", "--abbrev=40")
     on_gpu = torch.device(device).type == "cuda"
     return {
         "device": torch.cuda.get_device_name() if on_gpu else f"CPU, {torch.get_num_threads()} threads",
         "devices": torch.cuda.device_count() if on_gpu else 0,
-        "driver": _output("nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader") if on_gpu else None,
+        "driver": output("nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader") if on_gpu else None,
         "cuda": torch.version.cuda if on_gpu else None,
-        "processor": _processor(),
+        "processor": processor(),
         "python": platform.python_version(),
         "torch": torch.__version__,
-        **{name: _version(name) for name in PACKAGES},
+        **{name: installed(name) for name in PACKAGES},
         "jax_backend": sys.modules["jax"].default_backend() if "jax" in sys.modules else None,
-        "commit": commit.removesuffix("-dirty") if commit else None,
-        "dirty": commit.endswith("-dirty") if commit else None,
+        **commit(),
         "sources": _sources(),
     }
 
 
-def _output(*command: str) -> str | None:
-    """First line of what a command prints in this folder; None where it fails."""
+def commit() -> dict[str, str | bool | None]:
+    """`commit` of the code, and whether tracked sources differ from it (`dirty`).
+
+    Git's or, for a copy without its repository, what $DPMOT_COMMIT states (HASH or HASH-dirty); None without either.
+    """
+    if found := output("git", "rev-parse", "HEAD"):
+        changed = output("git", "status", "--porcelain", "--untracked-files=no", "--", ":(top)*.py")
+        return {"commit": found, "dirty": changed is not None}
+    stated = os.environ.get("DPMOT_COMMIT")
+    if not stated:
+        return {"commit": None, "dirty": None}
+    return {"commit": stated.removesuffix("-dirty"), "dirty": stated.endswith("-dirty")}
+
+
+def output(*command: str) -> str | None:
+    """First line of what a command prints in this folder; None where it prints none or fails."""
     try:
         done = subprocess.run(command, cwd=HERE, capture_output=True, text=True, timeout=10, check=True)
         return done.stdout.splitlines()[0].strip()
@@ -48,14 +59,16 @@ def _output(*command: str) -> str | None:
         return None
 
 
-def _version(package: str) -> str | None:
+def installed(package: str) -> str | None:
+    """Version of an installed package, or None."""
     try:
         return version(package)
     except PackageNotFoundError:
         return None
 
 
-def _processor() -> str:
+def processor() -> str:
+    """The processor's name as the system gives it."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
         return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
