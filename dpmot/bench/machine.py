@@ -39,15 +39,13 @@ def describe(device: torch.device | str) -> dict[str, Any]:
 def commit() -> dict[str, str | bool | None]:
     """`commit` of the code, and whether tracked sources differ from it (`dirty`).
 
-    Git's or, for a copy without its repository, what $DPMOT_COMMIT states (HASH or HASH-dirty); None without either.
+    What $DPMOT_COMMIT states (HASH or HASH-dirty), for a copy without its repository; else git's; None without either.
     """
-    if found := output("git", "rev-parse", "HEAD"):
-        changed = output("git", "status", "--porcelain", "--untracked-files=no", "--", ":(top)*.py")
-        return {"commit": found, "dirty": changed is not None}
-    stated = os.environ.get("DPMOT_COMMIT")
-    if not stated:
-        return {"commit": None, "dirty": None}
-    return {"commit": stated.removesuffix("-dirty"), "dirty": stated.endswith("-dirty")}
+    if stated := os.environ.get("DPMOT_COMMIT"):
+        return {"commit": stated.removesuffix("-dirty"), "dirty": stated.endswith("-dirty")}
+    found = output("git", "rev-parse", "HEAD")
+    changed = output("git", "status", "--porcelain", "--untracked-files=no", "--", ":(top)*.py")
+    return {"commit": found, "dirty": changed is not None if found else None}
 
 
 def output(*command: str) -> str | None:
