@@ -71,6 +71,25 @@ def top(
     return best, cells
 
 
+def soft_assign(
+    x: Tensor, targets: Tensor, heights: Tensor, sharpness: float, *, kernel: bool | None = None
+) -> tuple[Tensor, Tensor, Tensor]:
+    """(weights [B, N], highest score [B], sum of the weights [B]): softmax over the cells, before its division.
+
+    The weights exp((⟨x_i, y_j⟩ + h_j − highest)·sharpness) are at most 1; the kernel gives them in the operands' type.
+    As for `assign`; all B·N weights are held at once.
+    """
+    _check(x, targets, heights)
+    if _by_kernel(x, False, kernel):
+        from .kernel import softmax_weights
+
+        return softmax_weights(_products(x, targets), heights, sharpness, x.dtype)
+    found = scores(x, targets, heights)
+    highest = found.amax(dim=1)
+    weights = found.sub_(highest[:, None]).mul_(sharpness).exp_()
+    return weights, highest, weights.sum(dim=1)
+
+
 def assign_exactly(x: Tensor, targets: Tensor, heights: Tensor, precision: torch.dtype = torch.float16) -> Tensor:
     """The argmax of float64 at nearly the speed of half precision: [B] int64. x, targets in float32.
 
@@ -92,9 +111,12 @@ def scores(x: Tensor, targets: Tensor, heights: Tensor) -> Tensor:
     heights = heights.to(x.device, torch.promote_types(x.dtype, torch.float32))
     if x.dtype == heights.dtype:
         return torch.addmm(heights, x, targets.T)
-    # Half operands: accumulate in float32 and keep the result there.
-    product = torch.mm(x, targets.T, out_dtype=torch.float32) if x.is_cuda else x.float() @ targets.float().T
-    return product.add_(heights)
+    return _products(x, targets).add_(heights)
+
+
+def _products(x: Tensor, targets: Tensor) -> Tensor:
+    """⟨x_i, y_j⟩ of half operands, accumulated in float32 and kept there."""
+    return torch.mm(x, targets.T, out_dtype=torch.float32) if x.is_cuda else x.float() @ targets.float().T
 
 
 def in_blocks(x: Tensor, columns: int, work: Callable[[Tensor], tuple[Tensor, ...]]) -> tuple[Tensor, ...]:

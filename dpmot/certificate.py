@@ -90,12 +90,7 @@ def certify(
     samples = max(100 * cells.num, 20_000) if samples is None else samples
     if samples < 2:
         raise ValueError(f"a certificate needs at least 2 samples, got {samples}")
-    return certify_cells(cells, cells.inner(heights), samples, (seed, STREAMS["certificate"], 0), confidence)
-
-
-def certify_cells(cells: Cells, heights: Tensor, samples: int, key: tuple[int, ...], confidence: float) -> Certificate:
-    """The same for prepared cells and internal heights."""
-    counts = histogram(cells, heights, samples, key).counts
+    counts = histogram(cells, cells.inner(heights), samples, (seed, STREAMS["certificate"], 0)).counts
     return from_counts(counts, cells.masses, confidence, cells.first)
 
 

@@ -1,10 +1,15 @@
-"""Triton kernel: argmax_j ⟨x_i, y_j⟩ + h_j (and the two best values) without ever writing a score to memory.
+"""Triton kernels: argmax_j ⟨x_i, y_j⟩ + h_j (and the two best values) without ever writing a score; softmax weights.
 
 One program owns a block of rows and a chunk of consecutive target tiles. Each tile is a matrix product on the tensor
 cores with float32 accumulation that starts from the heights; its maximum, the index and, if asked for, the second-best
 value are taken in registers and merged with the chunk's running ones. A chunk writes one entry per row; a last pass
 over the few chunks gives the result. Programs are ordered in groups of row blocks, so that what runs at one time shares
-both operands in the L2 cache. Ties go to the lower index. Runs on a CPU under TRITON_INTERPRET=1, for the tests.
+both operands in the L2 cache. Ties go to the lower index.
+
+The softmax needs the scores twice, for the maximum and for the weights. One program takes one row of them, which the L2
+cache still holds the second time, and writes the weights in the type in which a matrix product will sum the targets.
+
+Both run on a CPU under TRITON_INTERPRET=1, for the tests.
 """
 
 import math
@@ -81,6 +86,32 @@ def _argmax_kernel(  # type: ignore[no-untyped-def]
         tl.store(second_out + out, second, mask=at < num_rows)
 
 
+@triton.jit  # type: ignore[untyped-decorator, unused-ignore]
+def _softmax_kernel(  # type: ignore[no-untyped-def]
+    products, heights, weights, highest_out, total_out, num_targets, sharpness, BLOCK: tl.constexpr
+):
+    row = tl.program_id(0).to(tl.int64)
+    products += row * num_targets
+    weights += row * num_targets
+    column = tl.arange(0, BLOCK)
+    highest = tl.full([BLOCK], float("-inf"), tl.float32)
+    for start in range(0, num_targets, BLOCK):
+        inside = start + column < num_targets
+        h = tl.load(heights + start + column, mask=inside, other=float("-inf"))
+        highest = tl.maximum(highest, tl.load(products + start + column, mask=inside, other=0.0) + h)
+    top = tl.max(highest, axis=0)
+    total = tl.zeros([BLOCK], tl.float32)
+    for start in range(0, num_targets, BLOCK):
+        inside = start + column < num_targets
+        h = tl.load(heights + start + column, mask=inside, other=float("-inf"))
+        score = tl.load(products + start + column, mask=inside, other=0.0) + h
+        weight = tl.exp2((score - top) * sharpness)
+        total += weight
+        tl.store(weights + start + column, weight.to(weights.dtype.element_ty), mask=inside)
+    tl.store(highest_out + row, top)
+    tl.store(total_out + row, tl.sum(total, axis=0))
+
+
 def tiling(dim: int, num_targets: int, second: bool, element: int) -> Tiling:
     """Measured on an H200. Small inner dimension: the rows stay in shared memory and target tiles stream past them."""
     small = dim * element
@@ -122,8 +153,26 @@ def top_scores(
         empty = x.new_zeros(len(x), k, dtype=torch.float32)
         return empty, empty.long(), torch.ones(len(x), dtype=torch.bool, device=x.device)
     best, second, cell = _launch(x, targets, heights, True, False, tf32, tile)
-    highest = best.topk(k, dim=1)
-    return highest.values, cell.gather(1, highest.indices).long(), second.amax(dim=1) > highest.values[:, -1]
+    values, tiles = _highest(best, k)
+    return values, cell.gather(1, tiles).long(), second.amax(dim=1) > values[:, -1]
+
+
+def softmax_weights(
+    products: Tensor, heights: Tensor, sharpness: float, dtype: torch.dtype
+) -> tuple[Tensor, Tensor, Tensor]:
+    """(weights [B, N] in `dtype`, their highest score [B], their sum [B]) of products ⟨x_i, y_j⟩ [B, N] in float32.
+
+    The weights exp((⟨x_i, y_j⟩ + h_j − highest)·sharpness) are at most 1.
+    """
+    products = products.contiguous()
+    rows, n = products.shape
+    weights = torch.empty(rows, n, dtype=dtype, device=products.device)
+    highest, total = (torch.empty(rows, dtype=torch.float32, device=products.device) for _ in range(2))
+    block = min(4096, _power(n))
+    _softmax_kernel[(rows,)](
+        products, heights.float(), weights, highest, total, n, sharpness / math.log(2), block, num_warps=8
+    )
+    return weights, highest, total
 
 
 def _launch(
@@ -160,6 +209,17 @@ def _merge(best: Tensor, second: Tensor, cell: Tensor, values: bool) -> tuple[Te
         return chosen, top, None
     runners = best.scatter(1, chunk[:, None], -torch.inf).amax(dim=1)
     return chosen, top, torch.maximum(runners, second.amax(dim=1))
+
+
+def _highest(values: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """The k highest of each row and where they are, [B, k] each; overwrites `values`."""
+    if k > 16:
+        return tuple(values.topk(k, dim=1))  # type: ignore[return-value]
+    found = []
+    for _ in range(k):  # a maximum is far cheaper than PyTorch's selection of many short rows
+        found.append(values.max(dim=1, keepdim=True))
+        values.scatter_(1, found[-1].indices, -torch.inf)
+    return torch.cat([best.values for best in found], dim=1), torch.cat([best.indices for best in found], dim=1)
 
 
 def _aligned(x: Tensor) -> Tensor:

@@ -12,7 +12,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from .assign import in_blocks, scores
+from .assign import in_blocks, soft_assign
 from .cells import Cells, row_keys
 from .problem import SemiDiscreteProblem, as_numbers
 from .ranks import summed
@@ -100,18 +100,27 @@ class TopKMap(_Map):
             raise ValueError(f"weight must lie in [0, 1], got {self.weight}")
 
     def _map(self, x: Tensor) -> Tensor:
-        _, best = self.cells.top(x, self._inner, self.k)
-        chosen = self._target(best[:, 0])
-        partner, free = chosen.clone(), torch.ones(len(x), dtype=torch.bool, device=x.device)
-        for runner_up in best[:, 1:].T:
-            rows = free.nonzero()[:, 0]
-            candidate = self._target(runner_up[rows])
-            near = _facet_angle(chosen[rows], candidate) <= self.angle
-            partner[rows[near]] = candidate[near]
-            free[rows[near]] = False
-        weight = (row_keys(x) & (2**24 - 1)).to(chosen.dtype) / 2**24 if self.weight is None else self.weight
-        return torch.lerp(chosen, partner, weight[:, None] if isinstance(weight, Tensor) else weight)
+        nearest, *others = self.cells.top(x, self._inner, self.k)[1].T
+        chosen, partner = self._target(nearest), nearest
+        for runner_up in reversed(others):  # the best that qualifies has the last word
+            partner = torch.where(self._facet_angle(nearest, chosen, runner_up) <= self.angle, runner_up, partner)
+        weight = self._drawn(x).to(chosen.dtype) if self.weight is None else chosen.new_tensor([self.weight])
+        return torch.lerp(chosen, self._target(partner), weight[:, None])
 
+    def _facet_angle(self, i: Tensor, target: Tensor, j: Tensor) -> Tensor:
+        """Angle in radians between the normals (y_i, −1) and (y_j, −1), [B], of distinct targets i and j, given y_i."""
+        product = torch.einsum("bd,bd->b", target, self._target(j)) + 1
+        return (product / (self._normals[i] * self._normals[j]).sqrt()).clamp(-1, 1).acos()
+
+    @cached_property
+    def _normals(self) -> Tensor:
+        """‖(y_j, −1)‖² of the distinct targets."""
+        every = torch.arange(self.cells.num, device=self.cells.device)
+        return torch.cat([self._target(some).square().sum(dim=1) + 1 for some in every.split(ROWS)])
+
+    def _drawn(self, x: Tensor) -> Tensor:
+        """Uniform on [0, 1), from the bits of the operands' leading coordinates."""
+        return (row_keys(x[:, :64]) & (2**24 - 1)) / 2**24
 
 @dataclass(frozen=True, eq=False)
 class SoftmaxMap(_Map):
@@ -134,16 +143,15 @@ class SoftmaxMap(_Map):
 
     def _mean(self, x: Tensor) -> Tensor:
         """Σ_j softmax_j·z_j for operands x, over this rank's targets and then over all."""
-        found = scores(x, self.cells.targets, self.cells.of_own(self._inner))
-        highest = found.amax(dim=1, keepdim=True)
-        if self.cells.sharded:
-            dist.all_reduce(highest, dist.ReduceOp.MAX)
-        weights = found.sub_(highest).mul_(self.cells.unit / self.temperature).exp_()
-        total = weights.sum(dim=1, keepdim=True)
+        sharpness = self.cells.unit / self.temperature
+        weights, highest, total = soft_assign(x, self.cells.targets, self.cells.of_own(self._inner), sharpness)
         points = _product(weights, self._centred)
         if self.cells.sharded:
-            total, points = summed(total), summed(points)
-        return points / total
+            own = highest.clone()
+            dist.all_reduce(highest, dist.ReduceOp.MAX)
+            scale = (own - highest).mul_(sharpness).exp_()
+            total, points = summed(total * scale), summed(points * scale[:, None])
+        return points / total[:, None]
 
     @cached_property
     def _centred(self) -> Tensor:
@@ -157,14 +165,7 @@ class SoftmaxMap(_Map):
 
 def _product(weights: Tensor, targets: Tensor) -> Tensor:
     """weights [B, N] (at most 1) @ targets [N, d], in at least float32."""
-    if targets.dtype == weights.dtype:
-        return weights @ targets
-    if weights.is_cuda:
+    if weights.is_cuda and targets.dtype.itemsize == 2:
         return torch.mm(weights.to(targets.dtype), targets, out_dtype=torch.float32)
-    return weights @ targets.to(weights.dtype)
-
-
-def _facet_angle(a: Tensor, b: Tensor) -> Tensor:
-    """Angle in radians between the normals (a, −1) and (b, −1) of the rows of a and b."""
-    cosine = ((a * b).sum(dim=1) + 1) / ((a.square().sum(dim=1) + 1) * (b.square().sum(dim=1) + 1)).sqrt()
-    return cosine.clamp(-1, 1).acos()
+    dtype = torch.promote_types(weights.dtype, torch.float32)
+    return weights.to(dtype) @ targets.to(dtype)

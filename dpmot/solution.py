@@ -74,6 +74,7 @@ class State:
     gap_sum: Tensor
     gap_count: Tensor
     silent: Tensor  # expected hits since the last hit, per cell
+    counts: Tensor  # [n] int64, of the attempt's certificate so far
     facets: Tensor  # [n, n], how cells are coupled, the mean of so many `estimates`; [0, 0] before the first
     matrix: Tensor  # [n, n], what turns errors of the masses into moves of the heights
     edges: Tensor  # [2, E] int64

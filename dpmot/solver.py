@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 from . import newton
 from .cells import STREAMS, Cells
-from .certificate import CHI2_SHARE, Certificate, certify_cells
+from .certificate import CHI2_SHARE, Certificate, from_counts
 from .problem import SemiDiscreteProblem
 from .sampling import Histogram, histogram, shards, subspace_excess, subspace_size
 from .solution import Checkpoint, Solution, State, fingerprint
@@ -27,6 +27,8 @@ from .solution import Checkpoint, Solution, State, fingerprint
 KAPPA = {"low": 1.0, "high": 0.5}  # a cell whose mass is off by 100% moves κ·g/√k at step k
 PRIOR_SAMPLES = 4  # weight of the closed-form gap beside the measured one, in samples
 BURN_IN = 40  # steps at most
+DESCENT_GOAL = 0.45  # of the χ² asked for, by the sampling floor; steps of finite size leave about half as much again
+CERTIFICATE_WIDTH = 0.2  # of the χ² asked for: distance of a certificate's limit from its estimate
 MIN_CERTIFICATE = 20  # fresh samples per cell at least, so that a cell found empty is nearly empty indeed
 SLOW = 3.0  # Newton's matrix is called for when χ² lies so many times above the sampling floor
 LIFTING = 64  # descent steps during which silent cells are lifted; later that would be a bias
@@ -61,9 +63,10 @@ def solve(
 ) -> Solution:
     """Heights certified to total variation ≤ `tv` at `confidence`, or the best reached within `max_samples`.
 
-    tv: target for ½Σ|μ(W_j) − ν_j|. The certificate is computed on fresh samples; when one falls short, the solve goes
-        on and tries again, and the error probability 1 − confidence is spent over all attempts (nine tenths of what is
-        left on each), so that the statement holds for whichever attempt ends the solve.
+    tv: target for ½Σ|μ(W_j) − ν_j|. The certificate is computed on fresh samples; when one falls narrowly short, as
+        many again are added to it, else the solve goes on and tries again. The error probability 1 − confidence is
+        spent over all attempts (nine tenths of what is left on each, and of that nine tenths before the addition), so
+        that the statement holds for whichever attempt ends the solve.
     max_samples: for the optimisation; by default 50 times what the sampling floor asks for.
     heights: warm start [N]; a closed form otherwise. recycle: allow subspace recycling (Gaussian sources).
     device: where to compute, the targets' device by default. precision: auto (fp16 on a GPU, else fp32), or a name.
@@ -125,8 +128,8 @@ class _Solver:
         gap = cells.norms / (_quantile(cells.masses) + 1 / _quantile(cells.masses))
         gap = gap.clamp(min=float(gap.mean()) * 1e-3)
         zero = torch.zeros_like(gap)
-        none = gap.new_zeros(0, 0)
-        state = State(candidates[0], candidates[0].clone(), gap, zero, zero.clone(), zero.clone(), none, none, none)
+        none, start = gap.new_zeros(0, 0), candidates[0]
+        state = State(start, start.clone(), gap, zero, zero.clone(), zero.clone(), zero.long(), none, none, none)
         state.goal = self._floor_samples()
         if heights is not None or cells.num == 1:  # may be good enough as it is
             state.phase = "certificate"
@@ -217,18 +220,24 @@ class _Solver:
             state.phase = "certificate"
 
     def _certify(self, state: State) -> Certificate | None:
-        """A fresh certificate; None if the solve is to go on."""
-        state.attempt += 1
-        share = (1 - self.confidence) * 0.9 * 0.1 ** (state.attempt - 1)
-        samples = self._certificate_samples(share)
+        """A certificate from fresh samples, added to those of an attempt that failed narrowly; None: go on."""
+        again = bool(state.counts.any())
+        state.attempt += not again
+        share, samples = self._error_share(state.attempt, again), self._certificate_samples(state.attempt)
         heights = self.cells.inner(self.cells.outer(state.average))  # as they will be returned, in float32
-        key = (self.seed, STREAMS["certificate"], state.attempt)
-        certificate = certify_cells(self.cells, heights, samples, key, 1 - share)
+        key = (self.seed, STREAMS["certificate"], state.attempt, int(again))
+        state.counts += histogram(self.cells, heights.float(), samples, key).counts
+        certificate = from_counts(state.counts, self.cells.masses, 1 - share, self.cells.first)
         state.certificate_samples += samples
         reached = {"samples": state.samples, "seconds": sum(state.seconds.values())}
         state.history.append({**certificate.to_dict(), "certificate_samples": samples, **reached})
-        if certificate.tv_bound <= self.tv or state.samples >= self.limit:
+        if certificate.tv_bound <= self.tv:
             return certificate
+        if not again and self._narrow(certificate, state.attempt):
+            return None
+        if state.samples >= self.limit:
+            return certificate
+        state.counts.zero_()
         if state.step == 0:  # the warm start was not good enough
             state.phase = "burn-in"
             return None
@@ -238,7 +247,7 @@ class _Solver:
             self._couple(state)
             state.goal = int(1.4 * state.descent) or self._floor_samples()
         else:
-            wanted = certificate.chi2 / (0.4 * self._chi2)
+            wanted = certificate.chi2 / (DESCENT_GOAL * self._chi2)
             state.goal = int(state.descent * min(max(wanted, 1.4), 8.0))
         return None
 
@@ -263,13 +272,26 @@ class _Solver:
         """Descent samples after which χ² should be well below the one asked for."""
         shard = shards(self.batch, self.subspace or self.cells.dim)[0]
         excess = 1 + subspace_excess(self.subspace, shard, self.cells.num)
-        return max(int(FLOOR * excess * self.cells.num / (0.4 * self._chi2)), 10 * self.batch)
+        return max(int(FLOOR * excess * self.cells.num / (DESCENT_GOAL * self._chi2)), 10 * self.batch)
 
-    def _certificate_samples(self, share: float) -> int:
-        """Enough for a limit that lies a quarter of the χ² asked for above the estimate."""
-        z = -NormalDist().inv_cdf(CHI2_SHARE * share)
-        null = z * math.sqrt(2 * self.cells.num) / (0.25 * self._chi2)
+    def _error_share(self, attempt: int, again: bool) -> float:
+        """Probability with which this certificate may be wrong; over all attempts they sum to 1 − confidence."""
+        return (1 - self.confidence) * 0.9 * 0.1 ** (attempt - 1) * (0.1 if again else 0.9)
+
+    def _certificate_samples(self, attempt: int) -> int:
+        """Enough for a limit that lies CERTIFICATE_WIDTH of the χ² asked for above the estimate."""
+        z = self._certificate_quantile(attempt, again=False)
+        null = z * math.sqrt(2 * self.cells.num) / (CERTIFICATE_WIDTH * self._chi2)
         return int(max(MIN_CERTIFICATE * self.cells.num, null, 18 * z**2 / self._chi2))
+
+    def _certificate_quantile(self, attempt: int, again: bool) -> float:
+        return -NormalDist().inv_cdf(CHI2_SHARE * self._error_share(attempt, again))
+
+    def _narrow(self, certificate: Certificate, attempt: int) -> bool:
+        """Whether the estimate would do with twice the samples."""
+        chi2, total = max(certificate.chi2, 0.0), 2 * certificate.samples
+        width = math.sqrt(2 * self.cells.num / total**2 + 4 * chi2 / total)
+        return chi2 + self._certificate_quantile(attempt, again=True) * width <= self._chi2
 
     def _histogram(self, heights: Tensor, stream: str, step: int, values: bool = False) -> Histogram:
         key = (self.seed, STREAMS[stream], step)

@@ -91,15 +91,19 @@ def _solve(a: argparse.Namespace) -> None:
 def _solve_at(a: argparse.Namespace, sigma: float, world: int, first: bool) -> None:
     targets, name = latents(a.targets, sigma, a.data, a.dataset, side=a.side, device=_device(a))
     kind = "gpus" if targets.is_cuda else "cpus"
-    label = f"solve-{a.dataset}-n{a.targets}-d{targets.shape[1]}-s{sigma:g}-{kind}{world}"
-    for _ in race.ours(targets, (0.3,), seed=1):
+    layout = "sharded" if a.shard else ""
+    label = f"solve-{a.dataset}-n{a.targets}-d{targets.shape[1]}-s{sigma:g}-{kind}{world}{layout}"
+    options = {"shard_targets": True} if a.shard else {}
+    for _ in race.ours(targets, (0.3,), seed=1, **options):
         pass
     runs = []
-    for run in race.ours(targets, tuple(a.tv)):
+    for run in race.ours(targets, tuple(a.tv), **options):
         runs.append(run)
         if first:
             print(f"{name}, TV ≤ {run['level']:g}: {run['seconds']:.2f} s, {run.pop('summary')}", flush=True)
-            _store(a, label, {"problem": _problem(sigma, name, targets), "runs": runs, "ranks": world})
+            _store(
+                a, label, {"problem": _problem(sigma, name, targets), "runs": runs, "ranks": world, "sharded": a.shard}
+            )
     if first:
         print(a.out / f"{label}.json")
 
@@ -197,6 +201,7 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument("--tv", type=float, nargs="+", default=list(race.LEVELS), help="levels to certify")
         if name == "solve":
             command.add_argument("--side", type=int, default=32, help="images are enlarged to side × side pixels")
+            command.add_argument("--shard", action="store_true", help="each rank keeps a share of the targets' rows")
         else:
             command.add_argument("--budget", type=float, default=60, help="seconds for each peer and setting")
             limit = "seconds for everything; the budget is cut to what fits, alike for all peers"

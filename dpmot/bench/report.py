@@ -71,13 +71,13 @@ def _solves(records: dict[str, Any]) -> list[str]:
         "|---|---|---|---|---|---|---|---|---|---|---|",
     ]  # fmt: skip
     for record in records.values():
-        problem = record["problem"]
+        problem, sharded = record["problem"], ", targets sharded" if record.get("sharded") else ""
         for run in record["runs"]:
             found = run["certificate"]
             mark = "" if run["converged"] else " (not reached)"
             lines.append(
                 f"| {problem['targets']} | {problem['n']:,} | {problem['d']:,} | {record['ranks']} × "
-                f"{record['machine']['device']} | {run['level']:.0%}{mark} | {run['seconds']:.2f} | "
+                f"{record['machine']['device']}{sharded} | {run['level']:.0%}{mark} | {run['seconds']:.2f} | "
                 f"{run['samples'] / problem['n']:.0f} | {found['chi2']:.2g} | {found['tv_bound']:.4f} | "
                 f"{found['empty_cells']} | {run['judge']['tv_bound']:.4f} |"
             )

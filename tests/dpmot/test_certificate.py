@@ -97,6 +97,18 @@ def test_repeated_certificates_share_the_error_probability():
     assert spent < 0.05 and solution.certificate.confidence > 0.95
 
 
+def test_a_narrow_failure_is_looked_at_with_twice_the_samples(monkeypatch):
+    for name, value in (("DESCENT_GOAL", 0.2), ("CERTIFICATE_WIDTH", 0.9), ("MIN_CERTIFICATE", 1)):
+        monkeypatch.setattr(f"dpmot.solver.{name}", value)  # good heights, and first looks too short to tell
+    problem = SemiDiscreteProblem(torch.randn(400, 60, generator=GENERATOR))
+    solution = solve(problem, tv=0.03)
+    first, last = solution.history[-2:]
+    assert solution.converged and first["tv_bound"] > 0.03
+    assert last["samples"] == first["samples"]  # of the descent: the heights are the same
+    assert solution.certificate.samples == first["certificate_samples"] + last["certificate_samples"]
+    assert certify(problem, solution.heights, 2_000_000, seed=5).tv_bound < 0.03
+
+
 def test_the_smallest_error_probabilities_have_limits_too():
     counts = torch.distributions.Multinomial(10_000, torch.full((100,), 0.01)).sample()
     bounds = [from_counts(counts, torch.full((100,), 0.01), 1 - alpha).tv_bound for alpha in (1e-2, 1e-8, 2e-16)]

@@ -7,13 +7,13 @@ import sys
 import pytest
 import torch
 
-from dpmot.assign import assign, assign_exactly, top
+from dpmot.assign import assign, assign_exactly, soft_assign, top
 
 triton = pytest.importorskip("triton")
 
 INTERPRETED = """
 import torch
-from dpmot.kernel import Tiling, argmax_scores, top_scores
+from dpmot.kernel import Tiling, argmax_scores, softmax_weights, top_scores
 torch.manual_seed({seed})
 tile = Tiling(*{tile})
 for rows, n, d in ((70, 300, 40), (40, 130, 100), (1, 1, 3), (33, 17, 16), (16, 65, 1)):
@@ -38,6 +38,12 @@ for rows, n, d in ((70, 300, 40), (40, 130, 100), (1, 1, 3), (33, 17, 16), (16, 
         order = exact.sort(1, descending=True)
         assert (n <= 64 * k or not unsure.all()) and torch.equal(cells[~unsure], order.indices[~unsure, :k])
         assert torch.allclose(values[~unsure].double(), order.values[~unsure, :k], atol=1e-4)
+for rows, n in ((3, 5000), (5, 4096), (2, 17), (1, 1)):
+    products, h = torch.randn(rows, n), torch.randn(n)
+    exact = (products.double() + h.double()) * 3
+    weights, highest, total = softmax_weights(products, h, 3.0, torch.float16)
+    assert weights.dtype == torch.float16 and torch.allclose(3 * highest.double(), exact.amax(1), atol=1e-5)
+    assert torch.allclose(weights / total[:, None].double(), exact.softmax(1), rtol=1e-3, atol=1e-7)
 x, y, h = (torch.randint(-2, 3, shape).half() for shape in ((64, 8), (200, 8), (200,)))  # many exact ties
 cell, best, second = argmax_scores(x, y, h, values=True, tile=tile)
 exact = x.double() @ y.double().T + h.double()
@@ -100,3 +106,20 @@ def test_top_scores_on_the_gpu(shape):
     assert (best - exact.topk(k, dim=1).values).abs().max() < 1e-3 * d**0.5
     assert (exact.gather(1, cells) - best).abs().max() < 1e-3 * d**0.5
     assert (cells == exact.topk(k, dim=1).indices).double().mean() > 0.999
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("shape", [(300, 50_000, 3072), (99, 5003, 64), (5, 3, 7)])
+def test_soft_assignment_on_the_gpu(dtype, shape):
+    rows, n, d = shape
+    x, y = torch.randn(rows, d, device="cuda").to(dtype), torch.randn(n, d, device="cuda").to(dtype)
+    h, sharpness = torch.randn(n, device="cuda"), 3 / d**0.5
+    exact = ((x.double() @ y.double().T + h.double()) * sharpness).softmax(1)
+    weights, highest, total = soft_assign(x, y, h, sharpness)
+    assert weights.dtype == dtype
+    found = weights.double() / total[:, None].double()
+    assert (found - exact).abs().max() < torch.finfo(dtype).eps * exact.max() + 1e-7
+    plain = soft_assign(x, y, h, sharpness, kernel=False)
+    assert torch.allclose(highest, plain[1], atol=1e-3 * d**0.5) and torch.allclose(total, plain[2], rtol=1e-3)
