@@ -122,6 +122,7 @@ class TopKMap(_Map):
         """Uniform on [0, 1), from the bits of the operands' leading coordinates."""
         return (row_keys(x[:, :64]) & (2**24 - 1)) / 2**24
 
+
 @dataclass(frozen=True, eq=False)
 class SoftmaxMap(_Map):
     """Smoothed map T_τ(z) = Σ_j softmax_j((⟨z, y_j⟩ + h_j)/τ)·y_j, the gradient of u_τ = τ·log Σ exp(·/τ).
