@@ -139,6 +139,11 @@ class Cells:
         return self.scale * self.std
 
     @cached_property
+    def _standard(self) -> bool:
+        """Whether source samples have mean 0 and deviation 1 as they come."""
+        return self.std == 1 and not bool(self.shift.any())
+
+    @cached_property
     def norms(self) -> Tensor:
         """‖z_j‖ of the operands, [n] float64."""
         return self.gathered(torch.cat([block.double().norm(dim=1) for block in self.targets.split(8192)]))
@@ -170,7 +175,9 @@ class Cells:
 
     def embed(self, x: Tensor) -> Tensor:
         """Raw source points [B, d] as operands: (x − m)/std, or its coordinates in the targets' span."""
-        x = (x.to(self.device) - self.shift) / self.std
+        x = x.to(self.device)
+        if not self._standard:
+            x = (x - self.shift) / self.std
         if self.reduced:
             x = x.to(self.basis.dtype) @ self.basis.T
         return x.to(self.targets.dtype)

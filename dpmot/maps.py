@@ -61,7 +61,8 @@ class _Map:
     def _operands(self, z: Tensor) -> Iterator[Tensor]:
         for block in z.split(ROWS):
             x = self.cells.embed(block)
-            if not bool(x.isfinite().all()):  # NaN would be sent to some cell or other
+            # NaN would be sent to some cell or other. A sum shows it in one pass; only a sum can overflow by itself.
+            if not bool(x.sum(dtype=torch.promote_types(x.dtype, torch.float32)).isfinite() or x.isfinite().all()):
                 raise ValueError(f"source samples must be finite, and within the range of {self.cells.precision}")
             yield x
 
