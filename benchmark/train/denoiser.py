@@ -239,7 +239,8 @@ def train_denoiser(
         losses.clear()
         spent += time.perf_counter() - started
         rate = (training.seen - first) / spent
-        record = {"images": training.seen, "seconds": round(spent, 1), "images_per_second": round(rate, 1)}
+        record = {"images": training.seen, "images_before": stated["images_before"]}
+        record |= {"seconds": round(spent, 1), "images_per_second": round(rate, 1)}
         record |= {"running_loss": mean_loss} | evaluate(training, train, test, measure)
         if lead:
             try:
