@@ -110,7 +110,10 @@ class State:
                     "delete it or give another file"
                 )
         values: dict[str, Any] = {**{k: v.to(device) for k, v in tensors.items()}, **meta["state"]}
-        return cls(**values)
+        try:
+            return cls(**values)
+        except TypeError:
+            raise ValueError(f"checkpoint {path} was made by another version; delete it or give another file") from None
 
 
 @dataclass(eq=False)

@@ -8,6 +8,8 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from safetensors import safe_open
+from safetensors.torch import save_file
 
 from dpmot import (
     Gaussian,
@@ -21,6 +23,7 @@ from dpmot import (
 )
 from dpmot.cells import Cells
 from dpmot.sampling import subspace_excess
+from dpmot.solution import Checkpoint
 from dpmot.solver import _Solver
 
 ot = pytest.importorskip("ot")
@@ -234,6 +237,54 @@ def test_interrupted_solve_resumes_to_the_same_bits(tmp_path, monkeypatch, stop_
             solve(problem, seed=9, checkpoint=path)
     resumed = solve(problem, checkpoint=path)
     assert torch.equal(resumed.heights, whole.heights) and not path.exists()
+
+
+def test_a_solve_interrupted_between_two_looks_keeps_the_first(tmp_path, monkeypatch):
+    from dpmot import solver as module
+
+    for name, value in (("DESCENT_GOAL", 0.2), ("CERTIFICATE_WIDTH", 0.9), ("MIN_CERTIFICATE", 1)):
+        monkeypatch.setattr(module, name, value)  # good heights, and first looks too short to tell
+    monkeypatch.setattr("dpmot.solution.SAVE_SECONDS", 0.0)
+    problem, path = SemiDiscreteProblem(normal(300, 40)), tmp_path / "state.safetensors"
+    calls, last, inner = 0, None, module.histogram
+
+    def counting(*args, **kwargs):
+        nonlocal calls
+        calls += 1
+        if calls == last:
+            raise KeyboardInterrupt
+        return inner(*args, **kwargs)
+
+    monkeypatch.setattr(module, "histogram", counting)
+    whole = solve(problem, tv=0.03)
+    assert whole.certificate.samples == sum(entry["certificate_samples"] for entry in whole.history[-2:])
+    calls, last = 0, calls
+    with pytest.raises(KeyboardInterrupt):
+        solve(problem, tv=0.03, checkpoint=path)
+    resumed = solve(problem, tv=0.03, checkpoint=path)
+    assert resumed.certificate == whole.certificate and torch.equal(resumed.heights, whole.heights)
+
+
+def test_a_state_of_another_version_is_one_line(tmp_path, monkeypatch):
+    monkeypatch.setattr("dpmot.solution.SAVE_SECONDS", 0.0)
+    monkeypatch.setattr(Checkpoint, "save", dying_after(Checkpoint.save))
+    problem, path = SemiDiscreteProblem(normal(60, 5)), tmp_path / "state.safetensors"
+    with pytest.raises(KeyboardInterrupt):
+        solve(problem, checkpoint=path)
+    with safe_open(path, "pt") as file:
+        tensors, metadata = {name: file.get_tensor(name) for name in file.keys()}, file.metadata()  # noqa: SIM118
+    del tensors["counts"]
+    save_file(tensors, path, metadata=metadata)
+    with pytest.raises(ValueError, match="another version"):
+        solve(problem, checkpoint=path)
+
+
+def dying_after(call):
+    def once(*args):
+        call(*args)
+        raise KeyboardInterrupt
+
+    return once
 
 
 def test_a_callable_source_is_centred_and_solved():
