@@ -10,7 +10,6 @@ import math
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import NormalDist
 
 import torch
 import torch.distributed as dist
@@ -18,8 +17,9 @@ from torch import Tensor
 from tqdm import tqdm
 
 from . import newton
+from .attempts import Attempts
 from .cells import STREAMS, Cells
-from .certificate import CHI2_SHARE, Certificate, from_counts
+from .certificate import Certificate, from_counts
 from .problem import SemiDiscreteProblem
 from .sampling import Histogram, histogram, shards, subspace_excess, subspace_size
 from .solution import Checkpoint, Solution, State, fingerprint
@@ -28,8 +28,6 @@ KAPPA = {"low": 1.0, "high": 0.5}  # a cell whose mass is off by 100% moves κ·
 PRIOR_SAMPLES = 4  # weight of the closed-form gap beside the measured one, in samples
 BURN_IN = 40  # steps at most
 DESCENT_GOAL = 0.45  # of the χ² asked for, by the sampling floor; steps of finite size leave about half as much again
-CERTIFICATE_WIDTH = 0.2  # of the χ² asked for: distance of a certificate's limit from its estimate
-MIN_CERTIFICATE = 20  # fresh samples per cell at least, so that a cell found empty is nearly empty indeed
 SLOW = 3.0  # Newton's matrix is called for when χ² lies so many times above the sampling floor
 LIFTING = 64  # descent steps during which silent cells are lifted; later that would be a bias
 POWER = 0.75  # the average's weights grow as k^POWER: forgets the start, costs (1+p)²/(1+2p) in variance
@@ -112,6 +110,10 @@ class _Solver:
     @property
     def batch(self) -> int:
         return max(2 * self.cells.num, 512)
+
+    @property
+    def attempts(self) -> Attempts:
+        return Attempts(self.tv, self.confidence, self.cells.num)
 
     @property
     def limit(self) -> int:
@@ -223,17 +225,17 @@ class _Solver:
         """A certificate from fresh samples, added to those of an attempt that failed narrowly; None: go on."""
         again = bool(state.counts.any())
         state.attempt += not again
-        share, samples = self._error_share(state.attempt, again), self._certificate_samples(state.attempt)
+        samples, confidence = self.attempts.samples(state.attempt), 1 - self.attempts.error(state.attempt, again)
         heights = self.cells.inner(self.cells.outer(state.average))  # as they will be returned, in float32
         key = (self.seed, STREAMS["certificate"], state.attempt, int(again))
         state.counts += histogram(self.cells, heights.float(), samples, key).counts
-        certificate = from_counts(state.counts, self.cells.masses, 1 - share, self.cells.first)
+        certificate = from_counts(state.counts, self.cells.masses, confidence, self.cells.first)
         state.certificate_samples += samples
         reached = {"samples": state.samples, "seconds": sum(state.seconds.values())}
         state.history.append({**certificate.to_dict(), "certificate_samples": samples, **reached})
         if certificate.tv_bound <= self.tv:
             return certificate
-        if not again and self._narrow(certificate, state.attempt):
+        if not again and self.attempts.narrow(certificate, state.attempt):
             return None
         if state.samples >= self.limit:
             return certificate
@@ -247,7 +249,7 @@ class _Solver:
             self._couple(state)
             state.goal = int(1.4 * state.descent) or self._floor_samples()
         else:
-            wanted = certificate.chi2 / (DESCENT_GOAL * self._chi2)
+            wanted = certificate.chi2 / (DESCENT_GOAL * self.attempts.chi2)
             state.goal = int(state.descent * min(max(wanted, 1.4), 8.0))
         return None
 
@@ -263,35 +265,11 @@ class _Solver:
         if state.estimates == 1:
             state.heights, state.step, state.descent = state.average.clone(), 0, 0
 
-    @property
-    def _chi2(self) -> float:
-        """χ² that certifies tv: TV ≤ ½√χ²."""
-        return (2 * self.tv) ** 2
-
     def _floor_samples(self) -> int:
         """Descent samples after which χ² should be well below the one asked for."""
         shard = shards(self.batch, self.subspace or self.cells.dim)[0]
         excess = 1 + subspace_excess(self.subspace, shard, self.cells.num)
-        return max(int(FLOOR * excess * self.cells.num / (DESCENT_GOAL * self._chi2)), 10 * self.batch)
-
-    def _error_share(self, attempt: int, again: bool) -> float:
-        """Probability with which this certificate may be wrong; over all attempts they sum to 1 − confidence."""
-        return (1 - self.confidence) * 0.9 * 0.1 ** (attempt - 1) * (0.1 if again else 0.9)
-
-    def _certificate_samples(self, attempt: int) -> int:
-        """Enough for a limit that lies CERTIFICATE_WIDTH of the χ² asked for above the estimate."""
-        z = self._certificate_quantile(attempt, again=False)
-        null = z * math.sqrt(2 * self.cells.num) / (CERTIFICATE_WIDTH * self._chi2)
-        return int(max(MIN_CERTIFICATE * self.cells.num, null, 18 * z**2 / self._chi2))
-
-    def _certificate_quantile(self, attempt: int, again: bool) -> float:
-        return -NormalDist().inv_cdf(CHI2_SHARE * self._error_share(attempt, again))
-
-    def _narrow(self, certificate: Certificate, attempt: int) -> bool:
-        """Whether the estimate would do with twice the samples."""
-        chi2, total = max(certificate.chi2, 0.0), 2 * certificate.samples
-        width = math.sqrt(2 * self.cells.num / total**2 + 4 * chi2 / total)
-        return chi2 + self._certificate_quantile(attempt, again=True) * width <= self._chi2
+        return max(int(FLOOR * excess * self.cells.num / (DESCENT_GOAL * self.attempts.chi2)), 10 * self.batch)
 
     def _histogram(self, heights: Tensor, stream: str, step: int, values: bool = False) -> Histogram:
         key = (self.seed, STREAMS[stream], step)

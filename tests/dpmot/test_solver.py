@@ -19,6 +19,7 @@ from dpmot import (
     certify,
     closed_form_heights,
     newton,
+    sampling,
     solve,
 )
 from dpmot.cells import Cells
@@ -210,25 +211,28 @@ def test_saved_solution_comes_back(tmp_path):
             Solution.load(tmp_path / path)
 
 
+def count_histograms(monkeypatch, stop_at=None):
+    """A list that grows with every histogram from now on; Ctrl-C in the place of number `stop_at`."""
+    inner, seen = sampling.histogram, []
+
+    def counting(*args, **kwargs):
+        seen.append(args)
+        if len(seen) == stop_at:
+            raise KeyboardInterrupt
+        return inner(*args, **kwargs)
+
+    monkeypatch.setattr("dpmot.solver.histogram", counting)
+    return seen
+
+
 @pytest.mark.parametrize("stop_at", [3, 25, 250])
 def test_interrupted_solve_resumes_to_the_same_bits(tmp_path, monkeypatch, stop_at):
-    from dpmot import solver as module
-
     # The last one stops where Newton's matrix is in use.
     targets, path = normal(400, 12) if stop_at < 100 else grid_of_clusters(200, 0), tmp_path / "state.safetensors"
     problem = SemiDiscreteProblem(targets)
     whole = solve(problem)
     monkeypatch.setattr("dpmot.solution.SAVE_SECONDS", 0.0)
-    calls, inner = 0, module.histogram
-
-    def dying(*args, **kwargs):
-        nonlocal calls
-        calls += 1
-        if calls == stop_at:
-            raise KeyboardInterrupt
-        return inner(*args, **kwargs)
-
-    monkeypatch.setattr(module, "histogram", dying)
+    count_histograms(monkeypatch, stop_at)
     with pytest.raises(KeyboardInterrupt):
         solve(problem, checkpoint=path)
     assert path.exists() == (stop_at > 3)  # two candidates and the first step come before the first save
@@ -240,25 +244,14 @@ def test_interrupted_solve_resumes_to_the_same_bits(tmp_path, monkeypatch, stop_
 
 
 def test_a_solve_interrupted_between_two_looks_keeps_the_first(tmp_path, monkeypatch):
-    from dpmot import solver as module
-
-    for name, value in (("DESCENT_GOAL", 0.2), ("CERTIFICATE_WIDTH", 0.9), ("MIN_CERTIFICATE", 1)):
-        monkeypatch.setattr(module, name, value)  # good heights, and first looks too short to tell
+    for name, value in (("solver.DESCENT_GOAL", 0.2), ("attempts.WIDTH", 0.9), ("attempts.MIN_SAMPLES", 1)):
+        monkeypatch.setattr(f"dpmot.{name}", value)  # good heights, and first looks too short to tell
     monkeypatch.setattr("dpmot.solution.SAVE_SECONDS", 0.0)
     problem, path = SemiDiscreteProblem(normal(300, 40)), tmp_path / "state.safetensors"
-    calls, last, inner = 0, None, module.histogram
-
-    def counting(*args, **kwargs):
-        nonlocal calls
-        calls += 1
-        if calls == last:
-            raise KeyboardInterrupt
-        return inner(*args, **kwargs)
-
-    monkeypatch.setattr(module, "histogram", counting)
+    seen = count_histograms(monkeypatch)
     whole = solve(problem, tv=0.03)
     assert whole.certificate.samples == sum(entry["certificate_samples"] for entry in whole.history[-2:])
-    calls, last = 0, calls
+    count_histograms(monkeypatch, stop_at=len(seen))
     with pytest.raises(KeyboardInterrupt):
         solve(problem, tv=0.03, checkpoint=path)
     resumed = solve(problem, tv=0.03, checkpoint=path)
