@@ -86,7 +86,15 @@ DENOISERS = {
         p_std=1.4,
         store="float32",
     ),
-    "cifar10": DenoiserRecipe(network=UNetConfig(), images=5_600_000, lr=2e-3),
+    "cifar10": DenoiserRecipe(
+        network=UNetConfig(),
+        images=20_000_000,
+        lr=2e-3,
+        decay=0.7,
+        dropout=0.1,
+        p_mean=-0.6,
+        p_std=1.1,
+    ),
 }
 
 for _name in ("celeba64", "lsun_bedroom64"):

@@ -12,6 +12,7 @@ Records are written anew after every run of a solver: what is interrupted loses 
 import argparse
 import json
 import os
+import re
 import sys
 import time
 from pathlib import Path
@@ -53,7 +54,8 @@ def _race_at(
     # The first launches compile kernels; a solve at another seed keeps that out of everybody's time.
     for _ in race.ours(targets, (0.3,), seed=1):
         pass
-    label, runs = f"race-{a.dataset}-n{a.targets}-s{sigma:g}", []
+    some = "".join(f"-{re.sub(r'[^a-z0-9.]+', '-', name.lower()).strip('-')}" for name in a.peers or [])
+    label, runs = f"race-{a.dataset}-n{a.targets}-s{sigma:g}{some}", []
     for run in race.ours(targets, levels, seconds=OURS * (deadline - time.monotonic())):
         print(f"  dpmot, TV ≤ {run['level']:g}: {run['seconds']:.2f} s, {run.pop('summary')}", flush=True)
         runs.append(run)
@@ -206,7 +208,8 @@ def _parser() -> argparse.ArgumentParser:
             command.add_argument("--budget", type=float, default=60, help="seconds for each peer and setting")
             limit = "seconds for everything; the budget is cut to what fits, alike for all peers"
             command.add_argument("--limit", type=float, help=limit)
-            command.add_argument("--peers", nargs="+", metavar="NAME", help=f"only these of {list(race.PEERS)}")
+            peers = f"only these, each as PEER or 'PEER: SETTING', in a record of their own; of {list(race.PEERS)}"
+            command.add_argument("--peers", nargs="+", metavar="PEER", help=peers)
     return parser
 
 

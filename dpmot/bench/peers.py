@@ -163,11 +163,13 @@ PEERS: dict[str, tuple[Peer, dict[str, dict[str, Any]]]] = {
             "batch 256, no entropy": {"batch_size": 256, "decreasing_reg": False},
             "batch 256, no entropy, 10 lr": {"batch_size": 256, "decreasing_reg": False, "lr_scale": 10.0},
             "batch 256, no entropy, 100 lr": {"batch_size": 256, "decreasing_reg": False, "lr_scale": 100.0},
+            "batch 256, no entropy, 1000 lr": {"batch_size": 256, "decreasing_reg": False, "lr_scale": 1000.0},
         },
     ),
     "OTT-JAX": (
         ott,
         {
+            "Adam 0.01": {"batch": 1024, "lr": 0.01, "halve": 400},
             "Adam 0.1": {"batch": 1024, "lr": 0.1, "halve": 400},
             "Adam 1": {"batch": 1024, "lr": 1.0, "halve": 400},
             "Adam 10": {"batch": 1024, "lr": 10.0, "halve": 400},

@@ -41,11 +41,17 @@ def ours(
 
 
 def settings(names: list[str] | None) -> list[tuple[str, str]]:
-    """(peer, setting) of all peers, or of those named. ValueError for an unknown one."""
-    for name in names or []:
-        if name not in PEERS:
-            raise ValueError(f"unknown peer {name!r}; there are {', '.join(map(repr, PEERS))}")
-    return [(name, setting) for name in PEERS if not names or name in names for setting in PEERS[name][1]]
+    """(peer, setting) of all peers, or of those named, as "PEER" or "PEER: SETTING". ValueError for an unknown one."""
+    chosen = []
+    for name in names or PEERS:
+        peer, _, setting = name.partition(": ")
+        if peer not in PEERS:
+            raise ValueError(f"unknown peer {peer!r}; there are {', '.join(map(repr, PEERS))}")
+        grid = PEERS[peer][1]
+        if setting and setting not in grid:
+            raise ValueError(f"{peer} has no setting {setting!r}; there are {', '.join(map(repr, grid))}")
+        chosen += [(peer, each) for each in grid if not setting or each == setting]
+    return chosen
 
 
 def peer(

@@ -80,18 +80,19 @@ def test_the_watch_stops_at_budget_level_or_deadline():
 
 def test_race_and_report_end_to_end(tmp_path, capsys, monkeypatch):
     options = ["--targets", "24", "--sigma", "0.1", "0.5", "--data", "/nowhere", "--out", str(tmp_path)]
-    race = ["race", *options, "--tv", "0.2", "--peers", "AE-OT (pyOMT)", "OTT-JAX", *CPU]
+    race = ["race", *options, "--tv", "0.2", "--peers", "AE-OT (pyOMT)", "OTT-JAX: Adam 1", *CPU]
     monkeypatch.setitem(sys.modules, "optax", None)  # as if it were not installed
     monkeypatch.setenv("DPMOT_COMMIT", "abc-dirty")
     assert main([*race, "--budget", "0.2", "--limit", "100"]) == 0
-    record, other = [json.loads(path.read_text()) for path in sorted(tmp_path.glob("race*.json"))]
+    record, other = [json.loads(path.read_text()) for path in sorted(tmp_path.glob("race*-ae-ot-pyomt-ott-jax-adam-1.json"))]
     assert (record["problem"]["sigma"], other["problem"]["sigma"]) == (0.1, 0.5)
     assert record["machine"]["commit"] == "abc" and record["machine"]["dirty"] and record["budget"] == 0.2
     missing = [run for run in record["runs"] if run["solver"] == "OTT-JAX"]
-    assert len(missing) == 3 and all(run["error"].startswith("not installed") for run in missing)
+    assert [run["setting"] for run in missing] == ["Adam 1"] and missing[0]["error"].startswith("not installed")
     mine = record["runs"][0]
     assert mine["converged"] and mine["judge"]["tv_bound"] <= 0.2 and "synthetic" in record["problem"]["targets"]
-    assert reached(record["runs"][-1]["curve"], 1.0) is not None
+    first_peer = next(run for run in record["runs"] if run["solver"] == "AE-OT (pyOMT)")
+    assert reached(first_peer["curve"], 1.0) is not None
     assert main(["maps", *options, "--rows", "64", *CPU]) == 0
     assert main(["report", "--out", str(tmp_path)]) == 0
     table = (tmp_path / "OT.md").read_text()
@@ -107,6 +108,7 @@ def test_race_and_report_end_to_end(tmp_path, capsys, monkeypatch):
         ["report", "--out", str(tmp_path / "none")],
         ["race", *options, "--tv", "7", *CPU],
         ["race", *options, "--peers", "nobody", *CPU],
+        ["race", *options, "--peers", "OTT-JAX: none such", *CPU],
         ["solve", "--targets", "0", "--data", "/nowhere", *CPU],
     ):
         assert main(arguments) == 2
