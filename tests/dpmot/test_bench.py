@@ -84,7 +84,8 @@ def test_race_and_report_end_to_end(tmp_path, capsys, monkeypatch):
     monkeypatch.setitem(sys.modules, "optax", None)  # as if it were not installed
     monkeypatch.setenv("DPMOT_COMMIT", "abc-dirty")
     assert main([*race, "--budget", "0.2", "--limit", "100"]) == 0
-    record, other = [json.loads(path.read_text()) for path in sorted(tmp_path.glob("race*-ae-ot-pyomt-ott-jax-adam-1.json"))]
+    files = sorted(tmp_path.glob("race*-ae-ot-pyomt-ott-jax-adam-1.json"))
+    record, other = [json.loads(path.read_text()) for path in files]
     assert (record["problem"]["sigma"], other["problem"]["sigma"]) == (0.1, 0.5)
     assert record["machine"]["commit"] == "abc" and record["machine"]["dirty"] and record["budget"] == 0.2
     missing = [run for run in record["runs"] if run["solver"] == "OTT-JAX"]
