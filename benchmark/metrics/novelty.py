@@ -14,8 +14,8 @@ from benchmark.metrics.intervals import Z, median, share
 from benchmark.metrics.neighbours import Index
 from benchmark.problems.base import Problem
 
-TRAIN, TEST = 4000, 1000  # most examples taken where a problem can draw as many as asked for
 QUANTILE = 0.01
+HELD_OUT = 0.25  # held-out examples, as a share of the training examples
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,9 +86,9 @@ def distinct(neighbour: NDArray[np.int64], note: str) -> Estimate:
     return Estimate(value, max(value - Z * error, 0.0), min(value + Z * error, 1.0), count, note)
 
 
-def most_likely(problem: Problem, x: Tensor) -> NDArray[np.int64]:
+def most_likely(problem: Problem, x: Tensor) -> Tensor:
     """The mode of highest posterior of each x, [B]: the cells of C_T."""
-    return problem.posterior(x).argmax(1).cpu().numpy()
+    return problem.posterior(x).argmax(1)
 
 
 @register("novelty", version="1", least=20)
@@ -96,11 +96,17 @@ def novelty(samples: Tensor, problem: Problem, seed: int) -> dict[str, Estimate]
     """`copy_share`, `nn_ratio`, `authenticity`, `ct`, `distinct_neighbours` in the space of the samples."""
 
     def prepare() -> TrainingSet:
-        index, test = Index.of(problem.examples("train", TRAIN)), problem.examples("test", TEST)
-        return TrainingSet(index, index.nearest(test, 1)[0][:, 0].cpu().numpy(), most_likely(problem, test))
+        count = problem.neighbours
+        index = Index.of(problem.examples("train", count).to(problem.device))
+        test = problem.examples("test", int(HELD_OUT * count))
+        nearest = problem.remember(
+            f"held_out_distances, {count} neighbours", lambda: index.nearest(test.to(problem.device), 1)[0][:, 0]
+        )
+        cells = problem.remember(f"held_out_cells, {len(test)}", lambda: most_likely(problem, test))
+        return TrainingSet(index, nearest.cpu().numpy(), cells.cpu().numpy())
 
     train: Any = once(problem, "novelty", prepare)
     samples = samples.to(train.index.points.device)
     with torch.no_grad():
         distances, neighbours = train.index.nearest(samples, 2)
-        return novelty_of(distances, neighbours, most_likely(problem, samples), train, "sample space")
+        return novelty_of(distances, neighbours, most_likely(problem, samples).cpu().numpy(), train, "sample space")

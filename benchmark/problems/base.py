@@ -22,6 +22,7 @@ class Problem(ABC):
         sigma_min, sigma_max: noise range between which the denoiser is meant to be used.
         dtype: of a sampler's state.
         shard: samples to a shard; part of a run's key, since noise is drawn shard by shard.
+        neighbours: training examples, the first of the split, among which copies are looked for.
         feature_name: what `features` are, for the names of metrics and notes.
     """
 
@@ -33,6 +34,7 @@ class Problem(ABC):
     dtype: torch.dtype = torch.float32
     device: torch.device = torch.device("cpu")
     shard: int = 500
+    neighbours: int = 4000
     feature_name: ClassVar[str] = ""
 
     def to(self, device: torch.device | str) -> Self:

@@ -39,6 +39,7 @@ class ImageProblem(Problem):
             suite's own for this problem, where it ships one.
         references: images that Fréchet distances are taken to, the first of the training split; fewer on a CPU.
         shard: samples to a shard, the least that is ever drawn; make it small on a CPU.
+        neighbours: training images among which copies are looked for, the first of the split.
 
     Class attributes:
         side: of the images, in pixels.
@@ -52,13 +53,14 @@ class ImageProblem(Problem):
     extractor: str = "mobilenet_v2"
     references: int = 20_000
     shard: int = 500
+    neighbours: int = 50_000
 
     def __post_init__(self) -> None:
         choices = ["mobilenet_v2"] + (["classifier"] if self.classifier_file else [])
         if self.extractor not in choices:
             raise OptionError(f"{self.name}: unknown extractor '{self.extractor}': choose {' or '.join(choices)}")
-        if min(self.references, self.shard) < 1:
-            raise OptionError(f"{self.name}: references and shard must be at least 1")
+        if min(self.references, self.shard) < 1 or self.neighbours < 8:
+            raise OptionError(f"{self.name}: references and shard must be at least 1, neighbours 8")
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -199,6 +201,7 @@ class LsunChurch256(Celeba64):
     widest: ClassVar[tuple[float, float]] = (0.002, 1000.0)
     checkpoint: str = "google/ddpm-ema-church-256"
     references: int = 10_000
+    neighbours: int = 2_000
     shard: int = 50
 
 

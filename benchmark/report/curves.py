@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from benchmark.report.comparing import COPY, OURS, REAL, few_budget
-from benchmark.report.reading import Results
+from benchmark.report.reading import Results, rows_of
 from benchmark.report.statistics import Interval, mean_interval
 from benchmark.report.style import WIDE, label_ends, log_ticks, panels, percent_axis, plain_ticks
 from benchmark.report.vocabulary import COPIES, MIXTURE, MUTED, Look, family, looks, metric, mixture_level, title
@@ -217,7 +217,7 @@ def _histories(results: Results) -> list[tuple[str, float, list[dict[str, float]
     """Histories of the solves of `dpmot` arms that set nothing but σ_M: problem, σ_M, history; one for each level."""
     found: dict[tuple[str, float], list[dict[str, float]]] = {}
     runs = results.runs[results.runs["sampler"] == OURS] if len(results.runs) else results.runs
-    for run in runs.sort_values(["seed", "nfe"]).itertuples() if len(runs) else ():
+    for run in rows_of(runs.sort_values(["seed", "nfe"])) if len(runs) else ():
         history = ((results.records[run.key].get("fit") or {}).get("info") or {}).get("history")
         if history and run.frontier:
             found.setdefault((run.problem, float(run.sigma_m)), history)

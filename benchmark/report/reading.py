@@ -2,11 +2,11 @@
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
@@ -16,6 +16,16 @@ from benchmark.store import describe, frame, read_arrays, read_records
 
 ARM = ["problem", "label", "nfe"]
 _COLUMNS = [*ARM, "sampler", "options", "base", "frontier", "seed", "samples", "nfe_counted", "sigma_m", "key"]
+
+
+def rows_of(table: pd.DataFrame) -> Iterator[Any]:
+    """The rows of a table, columns as attributes."""
+    return iter(table.itertuples())
+
+
+def groups(table: pd.DataFrame, by: list[str]) -> Iterator[tuple[Any, pd.DataFrame]]:
+    """(values of the columns `by`, rows that have them), in order of first appearance."""
+    return iter(table.groupby(by, sort=False))
 
 
 @dataclass(frozen=True)
@@ -76,11 +86,12 @@ class Results:
     def _free(self) -> dict[tuple[str, str], int]:
         """Least budget of the arms that never call the network."""
         free = self.runs.groupby(["problem", "label"]).agg({"nfe_counted": "max", "nfe": "min"})
-        return {(str(p), str(a)): int(n) for (p, a), n in free.loc[free["nfe_counted"] == 0, "nfe"].items()}
+        least = free.loc[free["nfe_counted"] == 0, "nfe"].to_dict()
+        return {cast(tuple[str, str], arm): int(n) for arm, n in least.items()}
 
     @cached_property
     def _runs(self) -> dict[tuple[str, str, int], pd.DataFrame]:
-        return {(str(p), str(a), int(n)): rows for (p, a, n), rows in self.runs.groupby(ARM)}
+        return {(str(p), str(a), int(n)): rows for (p, a, n), rows in groups(self.runs, ARM)}
 
     def close(self, problem: str, label: str, nfe: int) -> int | None:
         """The budget of an arm that stands beside `nfe`: the same, one more (arms that need B + 1), or no network."""
@@ -125,10 +136,9 @@ class Results:
     @cached_property
     def _values(self) -> dict[tuple[str, str, int, str], pd.Series]:
         known = self.values.dropna(subset=["value"]).sort_values("seed")
-        groups = known.groupby([*ARM, "metric"], sort=False)
         return {
             (str(p), str(a), int(n), str(m)): pd.Series(rows["value"].to_numpy(float), index=rows["seed"].to_numpy())
-            for (p, a, n, m), rows in groups
+            for (p, a, n, m), rows in groups(known, [*ARM, "metric"])
         }
 
     def pictures(self, problem: str, label: str, nfe: int) -> dict[str, np.ndarray] | None:

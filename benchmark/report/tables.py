@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from benchmark.report.comparing import OURS, compare, few_budget
-from benchmark.report.reading import Results, slug
+from benchmark.report.reading import Results, groups, rows_of, slug
 from benchmark.report.statistics import Interval, mean_interval
 from benchmark.report.vocabulary import FAMILIES, MAIN, family, metric, rank, title
 
@@ -134,7 +134,7 @@ def frontier_table(results: Results) -> Table:
         points = results.frontier(problem)
         if points["sigma_m"].nunique() < 2:
             continue
-        for point in points.itertuples():
+        for point in rows_of(points):
             lead = {"problem": problem, "sampler": title(point.sampler), "σ_M": f"{point.sigma_m:.3g}"}
             _add(table, results, problem, point.label, int(point.nfe), names, lead, sigma_m=point.sigma_m)
     return table
@@ -202,7 +202,7 @@ def solves(results: Results) -> list[dict[str, Any]]:
     """The OT solves of the results, one for each problem, arm and noise level (that of the lowest seed and budget)."""
     found = []
     runs = results.runs.sort_values(["nfe", "seed"]) if len(results.runs) else results.runs
-    for (problem, label), group in runs.groupby(["problem", "label"], sort=False):
+    for (problem, label), group in groups(runs, ["problem", "label"]):
         run = group.iloc[0]
         fit = results.records[run["key"]].get("fit") or {}
         info = fit.get("info") or {}

@@ -15,7 +15,7 @@ from markupsafe import Markup
 
 from benchmark.report.claims import Verdict
 from benchmark.report.comparing import RULES
-from benchmark.report.reading import Results
+from benchmark.report.reading import ARM, Results, groups
 from benchmark.report.statistics import mean_interval
 from benchmark.report.tables import Table
 from benchmark.report.verdict import COLUMNS, QUESTION, headline, row, verdict_word
@@ -82,8 +82,8 @@ def explorer(results: Results) -> dict[str, Any]:
     environments: list[str] = []
     cells = []
     look = looks(tuple(sorted(results.runs["sampler"].unique())))
-    grouped = results.runs.groupby(["problem", "label", "nfe"], sort=False) if len(results.runs) else ()
-    values = dict(iter(results.values.groupby(["problem", "label", "nfe"]))) if len(results.runs) else {}
+    grouped = groups(results.runs, ARM) if len(results.runs) else ()
+    values = dict(groups(results.values, ARM)) if len(results.runs) else {}
     for (problem, label, nfe), runs in grouped:
         runs = runs.sort_values("seed")
         first = results.records[runs["key"].iloc[0]]

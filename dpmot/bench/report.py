@@ -17,7 +17,7 @@ def write(folder: Path) -> list[Path]:
     kernels = {name: record for name, record in records.items() if name.startswith("kernel")}
     maps = {name: record for name, record in records.items() if name.startswith("maps")}
     lines = ["# Semi-discrete OT: time to a certified total variation", ""]
-    lines += [line for record in races.values() for line in _race(record)]
+    lines += _races(races)
     lines += _solves(solves)
     lines += [line for record in kernels.values() for line in _kernel(record)]
     lines += [line for record in maps.values() for line in _maps(record)]
@@ -26,17 +26,38 @@ def write(folder: Path) -> list[Path]:
     return [table, *(_figure(folder, races) if races else [])]
 
 
+def _grouped(races: dict[str, Any]) -> dict[str, list[dict[str, Any]]]:
+    """Races by what was solved and on what machine, in order of size and noise; those of more solvers first."""
+    groups: dict[str, list[dict[str, Any]]] = {}
+    for record in sorted(races.values(), key=lambda r: (r["problem"]["n"], r["problem"]["sigma"], -len(r["runs"]))):
+        problem = record["problem"]
+        heading = f"{problem['targets']}: N = {problem['n']:,}, d = {problem['d']:,} ({record['machine']['device']})"
+        groups.setdefault(heading, []).append(record)
+    return groups
+
+
+def _races(races: dict[str, Any]) -> list[str]:
+    lines = []
+    if races:
+        lines += [
+            "Seconds to TV ≤ level at 99%, and how many times dpmot's in the same run. dpmot's seconds include its own "
+            "certificates; the peers', who have none, only their work up to the first checkpoint that the judge "
+            "certifies. Every peer and setting of a table had the same seconds of its own.",
+            "",
+        ]
+    for heading, records in _grouped(races).items():
+        lines += [f"## {heading}", ""]
+        for record in records:
+            lines += _race(record)
+    return lines
+
+
 def _race(record: dict[str, Any]) -> list[str]:
-    problem, runs = record["problem"], record["runs"]
+    runs = record["runs"]
     mine = {run["level"]: run for run in runs if run["solver"] == "dpmot"}
     levels = [level for level in LEVELS if level in mine]
     lines = [
-        f"## {problem['targets']}: N = {problem['n']:,}, d = {problem['d']:,} ({record['machine']['device']})",
-        "",
-        "Seconds to TV ≤ level at 99%, and how many times dpmot's. dpmot's seconds include its own certificates; the "
-        "peers', who have none, only their work up to the first checkpoint that the judge certifies."
-        + (f" Each peer and setting had {record['budget']:.3g} s." if "budget" in record else ""),
-        "",
+        *([f"{record['budget']:.3g} s each:", ""] if "budget" in record else []),
         "| solver | setting | " + " | ".join(f"{level:.0%}" for level in levels) + " | best TV |",
         "|---|---|" + "---|" * (len(levels) + 1),
     ]
@@ -125,24 +146,24 @@ def _figure(folder: Path, races: dict[str, Any]) -> list[Path]:
     sns.set_theme(style="whitegrid", context="paper")
     names = list(dict.fromkeys(run["solver"] for record in races.values() for run in record["runs"]))
     colours = dict(zip(names, sns.color_palette("colorblind", len(names)), strict=True))
-    columns = min(len(races), 2)
-    rows = -(-len(races) // columns)
+    groups = _grouped(races)
+    columns = min(len(groups), 2)
+    rows = -(-len(groups) // columns)
     size = (5 * columns, 3.6 * rows + 0.5)
     figure, axes = plt.subplots(rows, columns, figsize=size, sharey=True, squeeze=False, layout="constrained")
-    for axis in axes.flat[len(races) :]:
+    for axis in axes.flat[len(groups) :]:
         axis.set_visible(False)
-    ordered = sorted(races.values(), key=lambda record: (record["problem"]["n"], record["problem"]["sigma"]))
-    for axis, record in zip(axes.flat, ordered, strict=False):
-        problem, mine = record["problem"], [run for run in record["runs"] if run["solver"] == "dpmot"]
+    for axis, records in zip(axes.flat, groups.values(), strict=False):
+        problem, mine = records[0]["problem"], [run for run in records[0]["runs"] if run["solver"] == "dpmot"]
         points = [(run["seconds"], run["judge"]["tv_bound"]) for run in mine]
         axis.plot(*zip(*points, strict=True), "o-", color=colours["dpmot"], lw=2.5, label="dpmot", zorder=3)
-        for run in record["runs"]:
+        for run in (run for record in records for run in record["runs"]):
             if run["solver"] != "dpmot" and run["curve"]:
                 curve = [(point["seconds"], point["judge"]["tv_bound"]) for point in run["curve"]]
                 axis.plot(*zip(*curve, strict=True), ".-", color=colours[run["solver"]], lw=1, label=run["solver"])
         axis.set(
             xscale="log", yscale="log", xlabel="seconds",
-            title=f"{problem['targets']}, N = {problem['n']:,}, {record['machine']['device']}",
+            title=f"{problem['targets']}, N = {problem['n']:,}, {records[0]['machine']['device']}",
         )  # fmt: skip
         axis.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
         axis.yaxis.set_minor_formatter(NullFormatter())

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from benchmark.metrics.novelty import novelty
 from benchmark.networks.checkpoint import save_network
 from benchmark.networks.published.ncsnv2 import NCSNv2
 from benchmark.networks.unet import UNet, UNetConfig
@@ -44,6 +45,19 @@ def test_cifar10_has_everything_a_run_needs(root):
     assert problem.features(test).shape == (4, 256)
     torch.testing.assert_close(problem.posterior(test).sum(1), torch.ones(4, dtype=torch.float64), atol=1e-5, rtol=0)
     assert problem.feature_name == "CIFAR-10 classifier"
+
+
+def test_copies_are_found_among_all_training_images(root, monkeypatch):
+    monkeypatch.setenv("DPMOT_CACHE", str(root / "cache"))
+    images = np.random.default_rng(1).integers(0, 256, (4100, 32, 32, 3), dtype=np.uint8)
+    np.save(root / "cifar10" / "train.npy", images)
+    given = {"checkpoint": str(root / "tiny.safetensors")}
+    problem, part = make_problem("cifar10", **given), make_problem("cifar10", **given, neighbours=4000)
+    copies = problem.examples("train", 4100)[-20:]
+    found, missed = (novelty(copies, each, 0)["copy_share"] for each in (problem, part))
+    assert found.value == 1 and "4100 training examples" in found.note
+    assert missed.value < 0.5 and "4000 training examples" in missed.note
+    assert len(list((root / "cache").glob("cifar10-held_out_distances-*.npy"))) == 2
 
 
 def test_fingerprint_follows_the_weights_and_the_data(root):

@@ -1,5 +1,6 @@
 """A problem small enough to reason about: points of two Gaussians, exact posterior, features = the points."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import torch
@@ -13,6 +14,8 @@ class TwoModes:
     dim: int = 3
     train: int = 600
     test: int = 400
+    neighbours: int = 4000
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     feature_name: str = "the points themselves"
     mode_weights: Tensor = field(default_factory=lambda: torch.tensor([0.5, 0.5]))
 
@@ -25,6 +28,9 @@ class TwoModes:
     def examples(self, split: str, count: int) -> Tensor:
         whole = {"train": self.train, "test": self.test, "reference": 5000}[split]
         return self.draw(whole, {"train": 1, "test": 2, "reference": 3}[split])[:count]
+
+    def remember(self, key: str, make: Callable[[], Tensor]) -> Tensor:
+        return make()
 
     def posterior(self, x: Tensor) -> Tensor:
         return torch.stack([-x[:, 0], x[:, 0]], 1).mul(2 / 0.3**2).softmax(1)
