@@ -51,6 +51,9 @@ def parser() -> argparse.ArgumentParser:
     denoiser.add_argument("--p-std", type=float, help="standard deviation of log sigma in training")
     denoiser.add_argument("--decay", type=float, help="fraction of the training after which the rate falls to zero")
     denoiser.add_argument("--ema", type=float, help="half-life of the weight average, fraction of the images seen")
+    denoiser.add_argument(
+        "--weight-decay", type=float, help="of the inner convolutions' weights, times the rate a step"
+    )
     denoiser.add_argument("--warmup", type=positive, help="steps of linear warm-up")
     denoiser.add_argument("--dropout", type=float, help="probability of dropout in the residual blocks")
     denoiser.add_argument("--fd", type=positive, help="samples of a Fréchet distance at every evaluation")
@@ -62,7 +65,7 @@ def parser() -> argparse.ArgumentParser:
     return top
 
 
-OVERRIDES = ("images", "batch", "lr", "p_mean", "p_std", "decay", "ema", "dropout", "warmup", "epochs")
+OVERRIDES = ("images", "batch", "lr", "p_mean", "p_std", "decay", "ema", "dropout", "weight_decay", "warmup", "epochs")
 
 
 def main(argv: list[str] | None = None) -> int:

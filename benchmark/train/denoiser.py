@@ -54,7 +54,7 @@ class DenoiserTraining:
         chosen = set(inner)
         outer = [p for p in self.parameters if p not in chosen]
         rate = torch.tensor(recipe.lr, device=device) if device.type == "cuda" else recipe.lr  # read anew by the graph
-        self.muon = Muon(inner, lr=rate)
+        self.muon = Muon(inner, lr=rate, weight_decay=recipe.weight_decay)
         self.adam = torch.optim.Adam(outer, lr=rate, betas=(0.9, 0.99), fused=True)
         self.generator = torch.Generator(device)
         self.dropout_seed = torch.zeros(1, dtype=torch.int64, device=device)

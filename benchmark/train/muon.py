@@ -41,10 +41,20 @@ def as_weights(matrix: Tensor, shape: torch.Size) -> Tensor:
 
 
 class Muon(torch.optim.Optimizer):
-    """Muon with Nesterov momentum, its updates scaled so that a learning rate tuned for Adam fits (Liu et al. 2025)."""
+    """Muon with Nesterov momentum, its updates scaled so that a learning rate tuned for Adam fits (Liu et al. 2025).
 
-    def __init__(self, params: Iterable[nn.Parameter], lr: float | Tensor = 1e-3, momentum: float = 0.95):
-        super().__init__(params, {"lr": lr, "momentum": momentum})
+    Weight decay is decoupled: a step takes the share ``lr·weight_decay`` off the weights. Without it orthogonalised
+    updates, whose size never shrinks, let the weights grow, and ever the same update turns them ever less.
+    """
+
+    def __init__(
+        self,
+        params: Iterable[nn.Parameter],
+        lr: float | Tensor = 1e-3,
+        momentum: float = 0.95,
+        weight_decay: float = 0.0,
+    ):
+        super().__init__(params, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})
 
     @torch.no_grad()
     def step(self, closure: Any = None) -> None:  # type: ignore[override]
@@ -64,4 +74,6 @@ class Muon(torch.optim.Optimizer):
                 updates = orthogonalise(torch.stack([as_matrix(u) for u in nesterov]))
                 scale = 0.2 * max(updates.shape[-2:]) ** 0.5
                 updates = updates.to(params[0].dtype) * (group["lr"] * scale)
+                if group["weight_decay"]:
+                    torch._foreach_mul_(params, 1 - group["lr"] * group["weight_decay"])
                 torch._foreach_sub_(params, [as_weights(u, params[0].shape) for u in updates])

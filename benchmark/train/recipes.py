@@ -15,6 +15,7 @@ class DenoiserRecipe:
         images: length of the training.
         batch: images of one step and one process.
         lr: learning rate, of Muon (inner convolutions) and Adam (everything else).
+        weight_decay: of Muon's weights, decoupled: a step takes lr·weight_decay of them.
         warmup: steps of linear warm-up.
         decay: fraction of the training after which the learning rate falls linearly to zero.
         ema: half-life of the weight average, as a fraction of the images seen so far.
@@ -29,6 +30,7 @@ class DenoiserRecipe:
     images: int
     batch: int = 512
     lr: float = 1e-3
+    weight_decay: float = 0.0
     warmup: int = 200
     decay: float = 0.6
     ema: float = 0.05

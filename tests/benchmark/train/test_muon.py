@@ -19,12 +19,14 @@ def test_orthogonalise_sends_singular_values_near_one_and_keeps_singular_vectors
     assert values.min() > 0.5 and values.max() < 1.3
 
 
-def test_steps_agree_with_pytorchs_muon_on_matrices():
+@pytest.mark.parametrize("decay", [0.0, 5.0])
+@pytest.mark.parametrize("rate", [0.02, torch.tensor(0.02)], ids=["number", "tensor"])
+def test_steps_agree_with_pytorchs_muon_on_matrices(decay, rate):
     torch.manual_seed(0)
     ours = nn.Parameter(torch.randn(16, 40))
     theirs = copy.deepcopy(ours)
-    a = Muon([ours], lr=0.02)
-    b = torch.optim.Muon([theirs], lr=0.02, momentum=0.95, weight_decay=0.0, adjust_lr_fn="match_rms_adamw")
+    a = Muon([ours], lr=rate, weight_decay=decay)
+    b = torch.optim.Muon([theirs], lr=0.02, momentum=0.95, weight_decay=decay, adjust_lr_fn="match_rms_adamw")
     start = ours.detach().clone()
     for _ in range(5):
         gradient = torch.randn(16, 40)
