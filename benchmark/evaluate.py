@@ -11,14 +11,10 @@ IMAGES is a folder or zip of images, or a .npz or .npy array [N, H, W, 3] (bytes
 import argparse
 import importlib
 import json
-import os
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-
-import torch
-import torch.distributed as dist
 
 from benchmark.cache import cache_folder
 from benchmark.data.arrays import open_images
@@ -30,6 +26,7 @@ from benchmark.metrics.extrapolation import paired_difference
 from benchmark.metrics.image_metrics import MEASURES, Judge, check
 from benchmark.metrics.images import Images, open_samples
 from benchmark.metrics.reference import Reference
+from benchmark.workers import Workers
 
 
 def parser() -> argparse.ArgumentParser:
@@ -54,7 +51,7 @@ def parser() -> argparse.ArgumentParser:
     add("--allow-unreadable", action="store_true", help="leave unreadable images out instead of refusing")
     add("--data", help="data root (default: $DPMOT_DATA)")
     add("--cache", type=Path, help="folder of cached reference features (default: $DPMOT_CACHE, else ~/.cache/dpmot)")
-    add("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    add("--device", help="cpu, cuda ... (default: a GPU if there is one)")
     add("--batch", type=int, help="images at a time (default: 1000 on a GPU, 100 on a CPU)")
     add("--out", type=Path, help="write the values as JSON to this file")
     return p
@@ -64,7 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; 0 on success, 2 for a user's mistake, which is named in one line."""
     options = parser().parse_args(arguments)
     try:
-        with Group(options.device) as group:
+        with Workers.joined(options.device) as group:
             values, description = evaluate(options, group)
             if group.first:
                 show(values)
@@ -76,39 +73,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-class Group:
-    """The processes of torchrun where there are several, else just this one; says which device is ours."""
-
-    def __init__(self, device: str) -> None:
-        self.count = int(os.environ.get("WORLD_SIZE", "1"))
-        self.several = self.count > 1
-        rank = int(os.environ.get("LOCAL_RANK", "0"))
-        try:
-            self.device = torch.device(f"cuda:{rank}" if self.several and device == "cuda" else device)
-        except RuntimeError as error:
-            raise MetricError(f"unknown device '{device}': {str(error).splitlines()[0]}") from None
-        self.first = int(os.environ.get("RANK", "0")) == 0
-
-    def __enter__(self) -> "Group":
-        if self.several:
-            dist.init_process_group("nccl" if self.device.type == "cuda" else "gloo")
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        if self.several:
-            dist.destroy_process_group()
-
-
-def evaluate(options: argparse.Namespace, group: Group) -> tuple[dict[str, Estimate], dict[str, object]]:
+def evaluate(options: argparse.Namespace, group: Workers) -> tuple[dict[str, Estimate], dict[str, object]]:
     """Values of all metrics asked for, and what they were made with."""
     images = _open(options.images, options)
     judge = make_judge(options, images, group)
     metrics = options.metrics or _applicable(judge, images)
     check(metrics, images.count, judge)
-    if group.several:  # one process computes and caches what is missing, the others then read it
+    if group.count > 1:  # one process computes and caches what is missing, the others then read it
         if group.first:
             _prepare(judge, metrics)
-        dist.barrier()
+        group.wait()
     found = _collect(images, judge, metrics, options, group)
     values = judge.measure(metrics, found)
     if options.against:
@@ -121,10 +95,13 @@ def evaluate(options: argparse.Namespace, group: Group) -> tuple[dict[str, Estim
     return values, {**description, "left_out": list(images.left_out), "path": str(options.images)}
 
 
-def make_judge(options: argparse.Namespace, images: Images, group: Group) -> Judge:
+def make_judge(options: argparse.Namespace, images: Images, group: Workers) -> Judge:
     """What the options say to measure with; says so where Inception was wanted and can't be had."""
     if options.plugin:
-        importlib.import_module(options.plugin)
+        try:
+            importlib.import_module(options.plugin)
+        except ImportError as error:
+            raise MetricError(f"--import {options.plugin}: {error}") from None
     if options.extractor:
         extractor = make_extractor(options.extractor, options.weights, group.device)
     elif options.weights:
@@ -149,7 +126,7 @@ def make_judge(options: argparse.Namespace, images: Images, group: Group) -> Jud
     return Judge(extractor, reference, given, _classifier(options, extractor, group), test)
 
 
-def _classifier(options: argparse.Namespace, extractor: Extractor, group: Group) -> Extractor | None:
+def _classifier(options: argparse.Namespace, extractor: Extractor, group: Workers) -> Extractor | None:
     """The classifier asked for; the usual one on CIFAR-10 where its weights are at hand."""
     name = options.classifier or ("cifar10_resnet56" if options.problem == "cifar10" else None)
     if name is None or name == extractor.name:
@@ -197,7 +174,7 @@ def _open(path: Path, options: argparse.Namespace) -> Images:
 
 
 def _collect(
-    images: Images, judge: Judge, metrics: Sequence[str], options: argparse.Namespace, group: Group
+    images: Images, judge: Judge, metrics: Sequence[str], options: argparse.Namespace, group: Workers
 ) -> Collected:
     batch = options.batch or (1000 if group.device.type == "cuda" else 100)
     classifier = judge.classifier if {"mmr", "is"} & set(metrics) else None

@@ -22,7 +22,6 @@ import torch
 from benchmark import environment
 from benchmark.cache import cache_folder
 from benchmark.data.arrays import open_images
-from benchmark.evaluate import Group
 from benchmark.metrics import training
 from benchmark.metrics.base import Estimate
 from benchmark.metrics.collect import collect
@@ -31,6 +30,7 @@ from benchmark.metrics.extractors import make_extractor
 from benchmark.metrics.image_metrics import Judge
 from benchmark.metrics.images import Images, from_array
 from benchmark.metrics.reference import Reference
+from benchmark.workers import Workers
 
 METRICS = ("fd", "kd", "pr", "is", "mmr", "novelty")
 TOLERANCE = 1e-6
@@ -81,7 +81,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--compare", type=Path, help="values of another run: must agree to 1e-6 relative")
     a = parser.parse_args(arguments)
     good = True
-    with Group(a.device) as group:
+    with Workers.joined(a.device) as group:
         judge = prepare(group.device, a.extractor, a.classifier, group.first)
         pixels = np.array(open_images("cifar10").images("train")[: a.count])
         images = from_array(noise(pixels, 8.0, np.random.default_rng(0)), "noisy")

@@ -13,6 +13,7 @@ from benchmark.metrics.base import MetricError
 from benchmark.metrics.extractors import Extractor
 from benchmark.metrics.images import Images
 from benchmark.metrics.neighbours import Index
+from benchmark.workers import gather_rows
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,7 @@ def collect(
             for key, value in _look(raw.to(extractor.device), raw, extractor, classifier, train_pixels).items():
                 parts.setdefault(key, []).append(value)
             bar.update(len(raw))
-    whole = {key: _gather(torch.cat(values), run, images.count) for key, values in parts.items()}
+    whole = {key: gather_rows(torch.cat(values)) for key, values in parts.items()}
     return Collected(
         whole["features"], whole.get("logits"), whole.get("distances"), whole.get("neighbours"), whole["digests"]
     )
@@ -84,13 +85,3 @@ def _look(
 
 def _digest(image: Tensor) -> int:
     return int.from_bytes(hashlib.sha256(image.contiguous().numpy().tobytes()).digest()[:8], "big", signed=True)
-
-
-def _gather(own: Tensor, run: int, count: int) -> Tensor:
-    """The runs of all processes in order, [count, ...]; the last run may be short."""
-    if not dist.is_initialized():
-        return own
-    padded = torch.cat([own, own.new_zeros(run - len(own), *own.shape[1:])])
-    everyone = [torch.empty_like(padded) for _ in range(dist.get_world_size())]
-    dist.all_gather(everyone, padded)
-    return torch.cat(everyone)[:count]

@@ -6,6 +6,7 @@ from functools import cached_property
 
 import numpy as np
 
+from benchmark.data.arrays import DataError
 from benchmark.metrics import training
 from benchmark.metrics.base import Estimate, MetricError
 from benchmark.metrics.collect import Collected
@@ -95,6 +96,11 @@ def check(metrics: Iterable[str], count: int, judge: Judge) -> None:
             raise MetricError(f"metric '{name}' needs --classifier: a network with class logits")
         if name in ("kd", "kd-subsets", "pr", "novelty"):
             _ = judge.data
+        if name == "novelty":
+            try:
+                _ = judge.test and judge.test.images
+            except DataError as error:
+                raise MetricError(f"metric 'novelty' needs held-out images ({error})") from None
 
 
 def _note(judge: Judge) -> str:

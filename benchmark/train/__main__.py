@@ -8,15 +8,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from benchmark.data.arrays import DataError
 from benchmark.train.classifier import train_classifier
 from benchmark.train.denoiser import Outputs, train_denoiser
 from benchmark.train.evaluate import FrechetMeasure, problem_features
 from benchmark.train.images import load_split
 from benchmark.train.recipes import CLASSIFIERS, DENOISERS
-from benchmark.train.workers import Workers
+from benchmark.workers import Workers, choose_device
 
 
 def positive(text: str) -> int:
@@ -32,7 +30,8 @@ def parser() -> argparse.ArgumentParser:
         prog="python -m benchmark.train",
         description="Train the networks that the problems use. Recipes (architecture, learning rates, length) are in "
         "benchmark/train/recipes.py; the options here override them.",
-        epilog="Several GPUs: torchrun --nproc-per-node 2 -m benchmark.train denoiser --problem cifar10",
+        epilog="Several GPUs: torchrun --nproc-per-node 2 -m benchmark.train denoiser --problem cifar10. "
+        "To use the result: python -m benchmark.run --problem cifar10 --set problem.checkpoint=FILE",
     )
     commands = top.add_subparsers(dest="command", required=True)
     denoiser = commands.add_parser("denoiser", help="a denoiser (EDM loss, Muon and Adam, averaged weights)")
@@ -40,7 +39,7 @@ def parser() -> argparse.ArgumentParser:
     for command, recipes in ((denoiser, DENOISERS), (classifier, CLASSIFIERS)):
         command.add_argument("--problem", required=True, choices=sorted(recipes), help="what to train on")
         command.add_argument("--data", help="data root (default: $DPMOT_DATA, else ~/.cache/dpmot)")
-        command.add_argument("--out", type=Path, help="checkpoint (default: checkpoints/PROBLEM/KIND.safetensors)")
+        command.add_argument("--out", type=Path, help="checkpoint (default: training/PROBLEM/KIND.safetensors)")
         command.add_argument("--seed", type=int, default=0)
         command.add_argument("--device", help="cpu, cuda, cuda:1, ... (default: a GPU if there is one)")
         command.add_argument("--batch", type=positive, help="images of one step and one process")
@@ -72,16 +71,15 @@ def main(argv: list[str] | None = None) -> int:
     argv = sys.argv[1:] if argv is None else argv
     args = parser().parse_args(argv)
     recipes: dict[str, dict[str, Any]] = {"denoiser": DENOISERS, "classifier": CLASSIFIERS}
-    recipe = recipes[args.command][args.problem]
-    recipe = replace(recipe, **{k: v for k in OVERRIDES if (v := getattr(args, k, None)) is not None})
+    given = {name: value for name in OVERRIDES if (value := getattr(args, name, None)) is not None}
+    out = args.out or Path("training") / args.problem / f"{args.command}.safetensors"
     processes = int(os.environ.get("WORLD_SIZE", 1))
     launcher = f"torchrun --nproc-per-node {processes}" if processes > 1 else "python"
     command = f"{launcher} -m benchmark.train {shlex.join(argv)}"
-    out = args.out or Path("checkpoints") / args.problem / f"{args.command}.safetensors"
     try:
+        recipe = replace(recipes[args.command][args.problem], **given)
         if args.command == "classifier":
-            device = torch.device(args.device or ("cuda" if torch.cuda.is_available() else "cpu"))
-            train_classifier(args.problem, recipe, out, command, device, args.data, args.seed)
+            train_classifier(args.problem, recipe, out, command, choose_device(args.device), args.data, args.seed)
             return 0
         work = args.work or Path("training") / args.problem
         outputs = Outputs(out, work, args.every or max(1, recipe.images // 10), command)
@@ -97,6 +95,9 @@ def main(argv: list[str] | None = None) -> int:
     except (DataError, ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print("interrupted; --resume goes on from the last evaluation", file=sys.stderr)
+        return 130
     return 0
 
 

@@ -26,7 +26,7 @@ from benchmark.data.arrays import DataError
 from benchmark.networks.checkpoint import load_denoiser, sha256
 from benchmark.train.evaluate import FrechetMeasure, edm_levels, problem_features, to_uint8
 from benchmark.train.images import as_float, load_split
-from benchmark.train.workers import Workers
+from benchmark.workers import Workers, gather_rows
 from samplers.base import Denoiser
 from samplers.heun import Heun
 from samplers.noise import ShardNoise
@@ -83,7 +83,7 @@ def dissect(
         if first == 0:
             pixels = to_uint8(samples).float() / 127.5
             first_pixels = pixels if first_pixels is None else first_pixels
-            entry["rms"] = workers.gather(pixels - first_pixels).square().mean().sqrt().item()
+            entry["rms"] = gather_rows(pixels - first_pixels).square().mean().sqrt().item()
         found.append(entry)
         if workers.rank == 0:
             tqdm.write(" ".join(f"{k}={v:.4g}" if isinstance(v, float) else f"{k}={v}" for k, v in entry.items()))

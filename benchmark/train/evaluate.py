@@ -11,7 +11,7 @@ from benchmark.metrics.frechet import Gaussian, frechet_distance
 from benchmark.networks.checkpoint import load_classifier
 from benchmark.networks.features import MobileNetFeatures
 from benchmark.train.images import as_float
-from benchmark.train.workers import Workers
+from benchmark.workers import Workers, gather_rows
 from samplers.base import Denoiser
 from samplers.heun import Heun
 from samplers.noise import ShardNoise, make_grid
@@ -121,6 +121,8 @@ class FrechetMeasure:
         count: int,
         sigma_max: tuple[float, ...],
     ):
+        if count < workers.count:
+            raise ValueError(f"{count} samples are too few for {workers.count} processes")
         self.features, self.workers, self.count, self.sigma_max = features, workers, count, sigma_max
         self.shape = tuple(train.shape[1:])
         self.reference = Gaussian.fit(self._all_features(train[workers.rank :: workers.count]))
@@ -128,7 +130,7 @@ class FrechetMeasure:
     def _all_features(self, images: Tensor) -> Tensor:
         """Features of the images of all processes."""
         with torch.no_grad():
-            return self.workers.gather(torch.cat([self.features(as_float(x)) for x in images.split(1000)]))
+            return gather_rows(torch.cat([self.features(as_float(x)) for x in images.split(1000)]))
 
     def distance(self, images: Tensor) -> float:
         """FD of all processes' images, each giving its own."""
@@ -136,7 +138,7 @@ class FrechetMeasure:
 
     def __call__(self, denoiser: Denoiser) -> dict[str, float]:
         device, (rank, every) = self.workers.device, (self.workers.rank, self.workers.count)
-        batch = min(1000, -(-self.count // every))
+        batch = min(1000, self.count // every)
         return {
             f"fd{level:g}": self.distance(
                 draw_samples(

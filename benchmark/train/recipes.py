@@ -1,5 +1,6 @@
 """Training recipes: what is trained on what, how long, with which settings; one entry per problem and network."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from benchmark.networks.classifier import ClassifierConfig
@@ -17,8 +18,8 @@ class DenoiserRecipe:
         lr: learning rate, of Muon (inner convolutions) and Adam (everything else).
         weight_decay: of Muon's weights, decoupled: a step takes lr·weight_decay of them.
         warmup: steps of linear warm-up.
-        decay: fraction of the training after which the learning rate falls linearly to zero.
-        ema: half-life of the weight average, as a fraction of the images seen so far.
+        decay: fraction of the training after which the learning rate falls linearly to zero; 1 for never.
+        ema: half-life of the weight average, as a fraction of the images seen so far; 0 for the weights themselves.
         clip: largest norm of the gradient.
         flips: mirror half of the images.
         dropout: probability, before the second convolution of every residual block.
@@ -40,6 +41,12 @@ class DenoiserRecipe:
     p_mean: float = -1.2
     p_std: float = 1.2
     store: str = "float16"
+
+    def __post_init__(self) -> None:
+        _require(self, "positive", lambda value: value > 0, "images", "batch", "lr", "warmup", "clip", "p_std")
+        _require(self, "at least 0", lambda value: value >= 0, "ema", "weight_decay")
+        _require(self, "above 0 and at most 1", lambda value: 0 < value <= 1, "decay")
+        _require(self, "at least 0 and below 1", lambda value: 0 <= value < 1, "dropout")
 
 
 @dataclass(frozen=True)
@@ -66,6 +73,16 @@ class ClassifierRecipe:
     flips: bool = True
     cutout: int = 8
     store: str = "float16"
+
+    def __post_init__(self) -> None:
+        _require(self, "positive", lambda value: value > 0, "epochs", "batch", "lr")
+
+
+def _require(recipe: object, what: str, holds: Callable[[float], bool], *names: str) -> None:
+    """Raise ValueError, in one line, for the first of the named settings that is not so."""
+    for name in names:
+        if not holds(value := getattr(recipe, name)):  # not so either where it is NaN
+            raise ValueError(f"{name.replace('_', '-')} must be {what}, got {value}")
 
 
 DENOISERS = {

@@ -21,10 +21,10 @@ from torch.utils.flop_counter import FlopCounterMode
 from benchmark import environment
 from benchmark.commands import command_line
 from benchmark.networks.unet import Denoiser, UNet, UNetConfig
-from benchmark.train.denoiser import DenoiserTraining
 from benchmark.train.recipes import DENOISERS
 from benchmark.train.replay import Replayed
-from benchmark.train.workers import Workers
+from benchmark.train.stepping import DenoiserTraining
+from benchmark.workers import Workers
 
 SIDE = 8192
 

@@ -14,7 +14,7 @@ from benchmark.networks.checkpoint import CheckpointError, load_denoiser, sha256
 from benchmark.networks.published import ddpm, ncsnv2, score_sde
 from benchmark.networks.published.denoisers import DiscreteEpsilonDenoiser
 from benchmark.networks.published.edm import load_edm
-from benchmark.networks.published.pipeline import load_diffusers
+from benchmark.networks.published.pipeline import hub_folder, load_diffusers
 from benchmark.networks.published.weights import LEGACY, ZIP, read_weights
 
 __all__ = ["DiscreteEpsilonDenoiser", "check_source", "denoiser_hash", "load_diffusers", "open_denoiser"]
@@ -34,10 +34,9 @@ def open_denoiser(source: str | os.PathLike[str], device: torch.device | str = "
     Raises:
         CheckpointError: it can't be used (one line).
     """
-    path, process = _split(source)
-    check_source(source)
+    path, process = _located(source)
     if not path.is_file():
-        return load_diffusers(source).to(device)
+        return load_diffusers(path).to(device)
     try:
         with path.open("rb") as file:
             head = file.read(16)
@@ -57,6 +56,13 @@ def _split(source: str | os.PathLike[str]) -> tuple[Path, str]:
     """Path, and what stands behind a # (empty without one)."""
     path, _, process = str(source).rpartition("#")
     return (Path(path), process) if path and not Path(source).exists() else (Path(source), "")
+
+
+def _located(source: str | os.PathLike[str]) -> tuple[Path, str]:
+    """The file or folder on disk, which for a name on the hub is its copy there, and the process."""
+    check_source(source)
+    path, process = _split(source)
+    return (path, process) if path.exists() else (hub_folder(str(path)), process)
 
 
 def _published(path: Path, head: bytes, process: str) -> nn.Module:
@@ -88,13 +94,14 @@ def check_source(source: str | os.PathLike[str]) -> None:
 def denoiser_hash(source: str | os.PathLike[str]) -> str:
     """What identifies the weights at ``source``: SHA-256 of the file, or of the weights' files in a folder.
 
+    Weights on the hub are fetched first: a name there may come to stand for others.
+
     Raises:
         CheckpointError: there are none to read.
     """
-    check_source(source)
-    path, process = _split(source)
-    if not path.is_dir():
-        return sha256(path) + (f"#{process}" if process else "") if path.is_file() else f"hub:{source}"
+    path, process = _located(source)
+    if path.is_file():
+        return sha256(path) + (f"#{process}" if process else "")
     files = sorted([*path.rglob("*.safetensors"), *path.rglob("*.bin"), *path.rglob("config.json")])
     if not files:
         raise CheckpointError(f"{source}: holds no weights")

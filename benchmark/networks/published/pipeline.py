@@ -35,6 +35,25 @@ def require_diffusers(source: str | os.PathLike[str]) -> Any:
     return diffusers
 
 
+def hub_folder(name: str) -> Path:
+    """A pipeline's files of the hub in the local cache, downloaded where they are not there or have changed.
+
+    Raises:
+        CheckpointError: they can't be had (one line).
+    """
+    require_diffusers(name)
+    from huggingface_hub import snapshot_download
+
+    try:
+        folder = Path(snapshot_download(name, allow_patterns=["*.json", "*.safetensors"]))
+        if not any(folder.rglob("*.safetensors")):
+            folder = Path(snapshot_download(name, allow_patterns=["*.json", "*.bin"]))
+    except Exception as error:  # the library raises many kinds: no network, no such model, no permission, disk full
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise CheckpointError(f"{name}: can't be had from the hub ({reason})") from None
+    return folder
+
+
 def _alphas_cumprod(config: dict[str, Any]) -> Tensor:
     """ᾱ of a diffusers scheduler's configuration, float64 ``[T]`` (its own are float32)."""
     start, end, steps = config["beta_start"], config["beta_end"], config["num_train_timesteps"]
@@ -53,14 +72,14 @@ def load_diffusers(source: str | os.PathLike[str]) -> DiscreteEpsilonDenoiser:
     """The denoiser of an unconditional diffusers pipeline (``UNet2DModel`` and a DDPM or DDIM scheduler).
 
     Args:
-        source: a folder that the pipeline was saved in, or its name on the hub.
+        source: a folder that the pipeline was saved in, its parts in folders or side by side.
 
     Raises:
         CheckpointError: not such a pipeline, damaged, or diffusers is not installed (one line).
     """
     diffusers = require_diffusers(source)
     try:
-        inside = (Path(source) / "unet").is_dir() or not Path(source).is_dir()
+        inside = (Path(source) / "unet").is_dir()
         network = diffusers.UNet2DModel.from_pretrained(source, **({"subfolder": "unet"} if inside else {}))
         config = diffusers.DDPMScheduler.load_config(source, **({"subfolder": "scheduler"} if inside else {}))
     except Exception as error:  # the library raises many kinds, for what is always an unusable source

@@ -1,5 +1,6 @@
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -29,7 +30,7 @@ def run(root: Path, tmp_path: Path) -> Run:
     def call(*arguments: str) -> tuple[int, dict[str, dict[str, float]]]:
         out = tmp_path / "out.json"
         options = ["--problem", "tiny", "--data", str(root), "--cache", str(root / "cache"), "--out", str(out)]
-        code = main([*arguments, *EXAMPLE, "--classifier", "torch-fidelity:example", *options])
+        code = main([*EXAMPLE, "--classifier", "torch-fidelity:example", *options, *arguments])
         return code, json.loads(out.read_text())["metrics"] if out.exists() else {}
 
     return call
@@ -50,6 +51,17 @@ def test_all_metrics_of_a_file_of_images(run: Run, root: Path) -> None:
 def test_novelty_is_about_the_training_split_whatever_the_reference(run: Run, root: Path) -> None:
     _, values = run(str(root / "copies.npz"), "--split", "test", "--metrics", "novelty")
     assert values["copy_share"]["value"] == 1 and "300 training examples" in values["copy_share"]["note"]
+
+
+def test_without_held_out_images_novelty_alone_is_left_out(
+    run: Run, root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = tmp_path / "data"
+    shutil.copytree(root / "tiny", other / "tiny")
+    (other / "tiny" / "test.npy").unlink()
+    code, values = run(str(root / "new.npz"), "--data", str(other))
+    assert code == 0 and "mmr@0.2" in values and "copy_share" not in values
+    assert "left out: metric 'novelty' needs held-out images" in capsys.readouterr().err
 
 
 def test_values_do_not_depend_on_the_batch(run: Run, root: Path) -> None:
@@ -91,6 +103,8 @@ def test_paired_difference(run: Run, root: Path) -> None:
         (["new.npz", "--split", "valid"], "test, train"),
         (["new.npz", "--statistics", "new.npz"], "published statistics are of the Inception of FID"),
         (["new.npz", "--device", "gpu"], "unknown device 'gpu'"),
+        (["new.npz", "--device", "cuda:99"], "no device cuda:99"),
+        (["new.npz", "--import", "nosuchmodule"], "No module named 'nosuchmodule'"),
     ],
 )
 def test_mistakes_get_one_line_and_code_2(

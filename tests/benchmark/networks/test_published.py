@@ -1,5 +1,7 @@
 """Published denoisers: the same weights through our adapter and through the original library."""
 
+import shutil
+
 import pytest
 import torch
 
@@ -63,6 +65,33 @@ def test_open_denoiser_takes_folders_and_our_own_files(pipeline, tmp_path):
     for source in (pipeline[0], own):
         assert open_denoiser(source)(x, torch.tensor(1.0)).shape == x.shape
         assert len(denoiser_hash(source)) >= 16
+
+
+def test_names_on_the_hub_stand_for_the_files_that_are_there(pipeline, tmp_path, monkeypatch):
+    """google/ddpm-cifar10-32 keeps its parts side by side; its older revisions have no safetensors."""
+    asked, folder = [], tmp_path / "snapshot"
+    shutil.copytree(pipeline[0] / "unet", folder)
+    shutil.copy(pipeline[0] / "scheduler" / "scheduler_config.json", folder)
+
+    def snapshot(name, allow_patterns):
+        asked.append((name, allow_patterns[-1]))
+        if name != "google/ddpm-cifar10-32":
+            raise OSError(f"{name} is not there\nand more")
+        return str(folder)
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", snapshot)
+    x = torch.randn(1, 3, 16, 16)
+    found = open_denoiser("google/ddpm-cifar10-32")(x, torch.tensor(1.0))
+    torch.testing.assert_close(found, load_diffusers(pipeline[0])(x, torch.tensor(1.0)))
+    before = denoiser_hash("google/ddpm-cifar10-32")
+    (folder / "config.json").write_text((folder / "config.json").read_text() + " ")
+    assert denoiser_hash("google/ddpm-cifar10-32") != before
+    assert {pattern for _, pattern in asked} == {"*.safetensors"}
+    (folder / "diffusion_pytorch_model.safetensors").rename(folder / "diffusion_pytorch_model.bin")
+    denoiser_hash("google/ddpm-cifar10-32")
+    assert asked[-1][1] == "*.bin"
+    with pytest.raises(CheckpointError, match=r"can't be had from the hub \(google/none is not there\)$"):
+        open_denoiser("google/none")
 
 
 def test_unusable_sources_are_one_line(pipeline, tmp_path):

@@ -12,20 +12,21 @@ import torch
 from benchmark.networks.checkpoint import load_denoiser, read_checkpoint
 from benchmark.networks.unet import UNet, UNetConfig
 from benchmark.train.__main__ import main
-from benchmark.train.denoiser import DenoiserTraining, Outputs, train_denoiser
+from benchmark.train.denoiser import Outputs, train_denoiser
 from benchmark.train.evaluate import denoising_loss, draw_samples
 from benchmark.train.images import load_split
 from benchmark.train.recipes import DENOISERS
-from benchmark.train.workers import Workers
+from benchmark.train.stepping import DenoiserTraining
+from benchmark.workers import Workers
 
 ALONE = Workers(0, 1, torch.device("cpu"))
 TINY = UNetConfig(1, (8, 16), (1, 1), (), False, patch=2, embedding=16)
 RECIPE = replace(DENOISERS["digits"], network=TINY, images=1024, batch=64, warmup=4)
 
 
-def run(folder: Path, every: int = 512, **options):
+def run(folder: Path, every: int = 512, recipe=RECIPE, **options):
     outputs = Outputs(folder / "d.safetensors", folder, every, "python -m benchmark.train")
-    record = train_denoiser("digits", RECIPE, outputs, ALONE, **options)
+    record = train_denoiser("digits", recipe, outputs, ALONE, **options)
     return record, read_checkpoint(outputs.checkpoint)[0]
 
 
@@ -62,6 +63,52 @@ def test_a_state_that_does_not_fit_is_refused_in_one_line(tmp_path):
     torch.save(DenoiserTraining(RECIPE, images, ALONE, seed=1).state(), tmp_path / "state.pt")
     with pytest.raises(ValueError, match="seed 1"):
         run(tmp_path, resume=True)
+
+
+def test_a_run_goes_on_with_its_own_recipe_alone_and_with_what_it_knew(tmp_path):
+    run(tmp_path / "first")
+    begun = replace(RECIPE, images=512)
+    run(tmp_path / "second", recipe=begun, init=tmp_path / "first" / "d.safetensors")
+    with pytest.raises(ValueError, match=r"dropout 0\.0, this run has 0\.1"):
+        run(tmp_path / "second", recipe=replace(RECIPE, dropout=0.1), resume=True)
+    record, _ = run(tmp_path / "second", resume=True)
+    log = [json.loads(line) for line in (tmp_path / "second" / "log.jsonl").read_text().splitlines()]
+    assert [(entry["images"], entry["images_before"]) for entry in log] == [(512, 1024), (1024, 1024)]
+    assert record == log[1] and log[0]["seconds"] < log[1]["seconds"]
+    assert read_checkpoint(tmp_path / "second" / "d.safetensors")[1]["images_before"] == "1024"
+    assert run(tmp_path / "second", resume=True)[0] == log[1]  # nothing left to do
+    run(tmp_path / "second", recipe=begun)  # and a new run begins a new log
+    assert len((tmp_path / "second" / "log.jsonl").read_text().splitlines()) == 1
+
+
+def test_a_run_that_diverges_stops_and_keeps_the_last_good_files(tmp_path):
+    _, good = run(tmp_path)
+    with pytest.raises(ValueError, match="not finite after 512 images"):
+        run(tmp_path, recipe=replace(RECIPE, lr=1e30, warmup=1))
+    kept = read_checkpoint(tmp_path / "d.safetensors")[0]
+    assert all(torch.equal(kept[name], good[name]) for name in good)
+
+
+def test_no_decay_and_no_average_are_settings_too(tmp_path):
+    training = DenoiserTraining(
+        replace(RECIPE, decay=1.0, ema=0.0), load_split("digits", "train", ALONE.device).images, ALONE
+    )
+    for _ in range(5):
+        training.train_step()
+    assert training.learning_rate() == RECIPE.lr
+    pairs = zip(training.parameters, training.average.network.parameters(), strict=True)
+    assert all(torch.equal(p, average) for p, average in pairs)
+
+
+def test_two_processes_share_training_and_measuring(tmp_path):
+    """301 samples and 1,297 training images: neither can be dealt out evenly."""
+    command = ["-m", "benchmark.train", "denoiser", "--problem", "digits", "--device", "cpu", "--images", "512"]
+    command += ["--batch", "64", "--fd", "301", "--work", str(tmp_path), "--out", str(tmp_path / "d.safetensors")]
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", "29531"]
+    done = subprocess.run([*launcher, *command], capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    records = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    assert records[-1]["images"] == 512 and 0 < records[-1]["fd80"] < records[0]["fd80"]
 
 
 def test_learning_rate_warms_up_holds_and_falls_to_zero():
@@ -108,11 +155,15 @@ def test_samples_do_not_depend_on_the_number_of_processes():
         ("denoiser --problem cifar10 --data /nowhere", "no data in"),
         ("denoiser --problem digits --init /nowhere.safetensors", "no such file"),
         ("classifier --problem cifar10 --data /nowhere", "no data in"),
+        ("denoiser --problem digits --decay 1.5", "decay must be above 0 and at most 1"),
+        ("denoiser --problem digits --dropout 1", "dropout must be at least 0 and below 1"),
+        ("denoiser --problem digits --device gpu", "unknown device 'gpu'"),
+        ("classifier --problem digits --lr nan", "lr must be positive"),
     ],
 )
 def test_command_line_errors_are_one_line_and_exit_2(arguments, said, capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert main([*arguments.split(), "--device", "cpu"]) == 2
+    assert main(arguments.split() if "--device" in arguments else [*arguments.split(), "--device", "cpu"]) == 2
     error = capsys.readouterr().err.strip().splitlines()[-1]
     assert error.startswith("error: ") and said in error
 
