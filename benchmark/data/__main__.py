@@ -60,7 +60,7 @@ def prepare_cifar10(folder: Path, source: Path | None) -> None:
     try:
         parts = {s: CIFAR10(str(home), train=s == "train", download=source is None) for s in ("train", "test")}
     except Exception as error:  # torchvision and urllib raise many kinds
-        reason = str(error).strip().splitlines()[0]
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise DataError(f"cifar10: torchvision cannot read or download it ({reason}); give --from FOLDER") from None
     images = np.concatenate([part.data for part in parts.values()])
     splits = {"train": list(range(len(parts["train"].data)))}
@@ -75,13 +75,16 @@ def prepare(args: argparse.Namespace) -> str:
     size, crop = known.size if args.size is None else args.size, args.crop or known.crop
     if size < 1 or (args.test is not None and args.test < 0):
         raise DataError("--size must be at least 1 and --test at least 0")
+    if args.name == "cifar10" and (size, crop) != (32, "none"):
+        raise DataError("cifar10: images are 32×32 and not cropped")
     name = "cifar10" if args.name == "cifar10" else f"{args.name.replace('-', '_')}{size}"
     folder = data_root(args.data) / name
     if (folder / "dataset.json").exists():
+        there = open_images(name, folder.parent).info.get("crop")
+        if there and args.crop and there != args.crop:
+            raise DataError(f"{folder}: already there with crop '{there}'; remove it, or give another --data")
         return f"{folder}: already there"
     if args.name == "cifar10":
-        if size != 32 or crop != "none":
-            raise DataError("cifar10: images are 32×32 and not cropped")
         prepare_cifar10(folder, args.source)
     else:
         if args.source is None:

@@ -69,7 +69,7 @@ class ImageSet:
     def _read(self, file: str) -> np.ndarray:
         path = self.folder / file
         try:
-            return np.load(path, mmap_mode="r")
+            return np.lib.format.open_memmap(path, mode="r")
         except FileNotFoundError:
             splits = ", ".join(self.splits) or "none"
             raise DataError(f"{path}: not there; {self.name} has the splits: {splits}") from None
@@ -93,4 +93,6 @@ def open_images(name: str, root: str | os.PathLike[str] | None = None) -> ImageS
         ) from None
     except (OSError, ValueError) as error:
         raise DataError(f"{folder / 'dataset.json'}: damaged ({error})") from None
+    if not isinstance(info, dict):
+        raise DataError(f"{folder / 'dataset.json'}: damaged (no JSON object)")
     return ImageSet(folder, info)

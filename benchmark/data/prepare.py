@@ -1,14 +1,16 @@
 """Preparing image data: from downloads, folders, zips and LMDBs to the arrays that the suite reads.
 
-Images are written one by one into a memory-mapped ``<split>.npy.part``; how far it got stands beside it, so that an
-interrupted preparation goes on where it stopped. A split gets its name when it is whole, ``dataset.json`` comes last.
+Images are appended one by one to ``<split>.npy``, whose length tells how far it got; ``dataset.json.part`` says what is
+being written. The same preparation goes on where it was interrupted, any other starts anew. ``dataset.json`` comes
+last, and without it the folder is no data set.
 """
 
 import hashlib
 import io
 import json
+import os
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +22,6 @@ from tqdm import tqdm
 from benchmark.data.arrays import DataError
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".ppm"}
-SAVE_EVERY = 1000
 
 
 @dataclass(frozen=True)
@@ -28,14 +29,16 @@ class Source:
     """Encoded or decoded images in a fixed order.
 
     Attributes:
-        names: one a image, for messages and for splits.
+        names: one an image, for messages and for splits.
         read: index -> file contents, or an array [H, W, 3].
         described: where the images come from, for ``dataset.json``.
+        place: where they lie on this machine, which tells sources of the same names apart.
     """
 
     names: list[str]
     read: Callable[[int], bytes | np.ndarray]
     described: str
+    place: str = ""
 
 
 def open_source(path: Path) -> Source:
@@ -44,23 +47,29 @@ def open_source(path: Path) -> Source:
     Raises:
         DataError: nothing there, no images in it, or the package that reads it is missing.
     """
+    path = path.absolute()  # "." has no name
     if path.is_dir() and (path / "data.mdb").exists():
         return _lmdb(path)
     if path.is_dir():
-        files = sorted(file for file in path.rglob("*") if file.suffix.lower() in SUFFIXES)
-        source = Source([str(file.relative_to(path)) for file in files], lambda i: files[i].read_bytes(), path.name)
-    elif path.suffix == ".zip" and path.is_file():
+        names = _images_among(file.relative_to(path).as_posix() for file in path.rglob("*") if not file.is_dir())
+        source = Source(names, lambda i: (path / names[i]).read_bytes(), path.name, str(path.resolve()))
+    elif path.suffix.lower() == ".zip" and path.is_file():
         try:
             archive = zipfile.ZipFile(path)
         except zipfile.BadZipFile:
             raise DataError(f"{path}: damaged, or no zip") from None
-        names = sorted(name for name in archive.namelist() if Path(name).suffix.lower() in SUFFIXES)
-        source = Source(names, lambda i: archive.read(names[i]), path.name)
+        names = _images_among(member.filename for member in archive.infolist() if not member.is_dir())
+        source = Source(names, lambda i: archive.read(names[i]), path.name, str(path.resolve()))
     else:
         raise DataError(f"{path}: expected a folder of images, a .zip, or an LMDB folder")
     if not source.names:
         raise DataError(f"{path}: no images in it (looked for {', '.join(sorted(SUFFIXES))})")
     return source
+
+
+def _images_among(names: Iterable[str]) -> list[str]:
+    """Those that end like images, sorted; hidden files (macOS puts a ``._x.png`` beside each ``x.png``) are none."""
+    return sorted(n for n in names if Path(n).suffix.lower() in SUFFIXES and not Path(n).name.startswith("."))
 
 
 def _lmdb(path: Path) -> Source:
@@ -69,7 +78,14 @@ def _lmdb(path: Path) -> Source:
         import lmdb
     except ImportError:
         raise DataError(f"{path}: reading an LMDB needs the package lmdb: pip install lmdb") from None
-    environment = lmdb.open(str(path), readonly=True, lock=False, readahead=False)
+    try:
+        environment = lmdb.open(str(path), readonly=True, lock=False, readahead=False)
+    except lmdb.Error as error:
+        raise DataError(f"{path}: damaged, or no LMDB ({error})") from None
+    found = (path / "data.mdb").stat().st_size
+    stated = environment.stat()["psize"] * (environment.info()["last_pgno"] + 1)
+    if found < stated:  # it is memory-mapped: reading beyond its end would kill the process
+        raise DataError(f"{path}: cut short, data.mdb has {found:,} of {stated:,} bytes")
     with environment.begin() as transaction:
         keys = [bytes(key) for key in transaction.cursor().iternext(keys=True, values=False)]
 
@@ -77,17 +93,16 @@ def _lmdb(path: Path) -> Source:
         with environment.begin() as transaction:
             return transaction.get(keys[i]) or b""
 
-    return Source([key.decode("ascii", "replace") for key in keys], read, path.name)
+    return Source([key.decode("ascii", "replace") for key in keys], read, path.name, str(path.resolve()))
 
 
 def crop_and_resize(image: Image.Image, crop: str, size: int) -> np.ndarray:
-    """One image as uint8 ``[size, size, 3]``.
+    """One RGB image as uint8 ``[size, size, 3]``.
 
     Args:
         crop: ``none`` (the picture is squeezed), ``centre`` (the largest centred square), or ``celeba`` (the square
             of 128 pixels around row 121, column 89 of the aligned 178×218 pictures).
     """
-    image = image.convert("RGB")
     width, height = image.size
     if crop == "celeba":
         if (width, height) != (178, 218):
@@ -103,50 +118,49 @@ def crop_and_resize(image: Image.Image, crop: str, size: int) -> np.ndarray:
 
 
 def decode(source: Source, i: int) -> Image.Image:
-    """Image i.
+    """Image i, in RGB.
 
     Raises:
-        DataError: it is damaged; the message names it.
+        DataError: it is damaged or not there; the message names it.
     """
-    content = source.read(i)
-    if isinstance(content, np.ndarray):
-        return Image.fromarray(content)
     try:
+        content = source.read(i)
+        if isinstance(content, np.ndarray):
+            return Image.fromarray(content)
         with Image.open(io.BytesIO(content)) as image:
             return image.convert("RGB")
-    except (UnidentifiedImageError, OSError, ValueError, SyntaxError):
+    except UnidentifiedImageError:
         raise DataError(f"{source.names[i]}: damaged, or no image") from None
+    except Exception as error:  # zipfile, zlib, lmdb and Pillow's formats raise many kinds
+        raise DataError(f"{source.names[i]}: cannot be read ({error})") from None
 
 
-def write_split(folder: Path, split: str, source: Source, chosen: list[int], crop: str, size: int) -> str:
-    """Write the chosen images as ``<split>.npy``; returns the SHA-256 of their bytes. Goes on where it stopped.
+def write_split(path: Path, source: Source, chosen: list[int], crop: str, size: int) -> str:
+    """Write the chosen images as an array file, after those that it holds; returns the SHA-256 of their bytes.
+
+    Images are appended, and only whole ones count when it goes on, so neither a kill nor a full disk leaves a gap.
 
     Raises:
         DataError: an image is damaged, or the disk is full (what is written so far is kept to go on from).
     """
-    final, part, marker = (folder / f"{split}.npy{end}" for end in ("", ".part", ".done"))
+    header, image_bytes = io.BytesIO(), size * size * 3
     shape = (len(chosen), size, size, 3)
-    done = 0
+    np.lib.format.write_array_header_1_0(header, {"descr": "|u1", "fortran_order": False, "shape": shape})
+    start = header.tell()
     try:
-        if part.exists() and marker.exists():
-            array = np.lib.format.open_memmap(part, mode="r+")
-            stated = json.loads(marker.read_text())
-            done = stated["done"] if array.shape == shape and stated["crop"] == crop else 0
-        if not done:
-            array = np.lib.format.open_memmap(part, mode="w+", dtype=np.uint8, shape=shape)
-        for k in tqdm(range(done, len(chosen)), initial=done, total=len(chosen), desc=split, unit="img"):
-            array[k] = crop_and_resize(decode(source, chosen[k]), crop, size)
-            if (k + 1) % SAVE_EVERY == 0:
-                array.flush()
-                marker.write_text(json.dumps({"done": k + 1, "crop": crop}))
-        array.flush()
-        digest = hashlib.sha256(array.data).hexdigest()
-        del array
-        part.replace(final)
-        marker.unlink(missing_ok=True)
+        path.touch()
+        with path.open("r+b") as file:
+            done = max(0, path.stat().st_size - start) // image_bytes
+            file.write(header.getvalue())
+            file.seek(start + done * image_bytes)
+            for i in tqdm(chosen[done:], initial=done, total=len(chosen), desc=path.stem, unit="img"):
+                file.write(crop_and_resize(decode(source, i), crop, size).tobytes())
+            file.flush()
+            os.fsync(file.fileno())
+            file.seek(start)
+            return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
-        raise DataError(f"{folder}: cannot be written ({error.strerror or error}); run again to go on") from None
-    return digest
+        raise DataError(f"{path}: cannot be written ({error.strerror or error}); run again to go on") from None
 
 
 def split_by_count(names: list[str], test: int) -> dict[str, list[int]]:
@@ -162,7 +176,7 @@ def split_celeba(names: list[str]) -> dict[str, list[int]]:
     splits: dict[str, list[int]] = {"train": [], "valid": [], "test": []}
     for i, name in enumerate(names):
         number = Path(name).stem
-        if not number.isdigit():
+        if not number.isdecimal():
             raise DataError(f"{name}: CelebA's files are named by number, like 000001.jpg")
         splits["train" if int(number) <= 162_770 else "valid" if int(number) <= 182_637 else "test"].append(i)
     return {split: chosen for split, chosen in splits.items() if chosen}
@@ -179,14 +193,44 @@ def write_dataset(
     """Write all splits, labels where there are any, and ``dataset.json``."""
     folder.mkdir(parents=True, exist_ok=True)
     info: dict[str, Any] = {"source": source.described, "crop": crop, "size": size, "resampling": "lanczos"}
+    info |= {f"{split}_images": len(chosen) for split, chosen in splits.items()}
+    _go_on_or_start_anew(folder, info | {"images": _identity(source, splits)})
     for split, chosen in splits.items():
-        info[f"{split}_sha256"] = write_split(folder, split, source, chosen, crop, size)
-        info[f"{split}_images"] = len(chosen)
+        info[f"{split}_sha256"] = write_split(folder / f"{split}.npy", source, chosen, crop, size)
         if labels:
             np.save(folder / f"{split}_labels.npy", np.asarray(labels[split], dtype=np.int64))
-    scratch = folder / "dataset.json.tmp"
-    scratch.write_text(json.dumps(info, indent=1) + "\n")
-    scratch.replace(folder / "dataset.json")
+    _write_json(folder / "dataset.json", info)
+    (folder / "dataset.json.part").unlink(missing_ok=True)
+
+
+def _identity(source: Source, splits: dict[str, list[int]]) -> str:
+    """SHA-256 of where the images lie and which of them make up which split, by name and order."""
+    digest = hashlib.sha256(repr(source.place).encode())
+    for split, chosen in splits.items():
+        digest.update(repr((split, [source.names[i] for i in chosen])).encode())
+    return digest.hexdigest()
+
+
+def _go_on_or_start_anew(folder: Path, plan: dict[str, Any]) -> None:
+    """Keep the arrays of an interrupted preparation with the same plan; delete those of any other."""
+    record = folder / "dataset.json.part"
+    try:
+        earlier = dict(json.loads(record.read_text()))
+    except (FileNotFoundError, ValueError, TypeError):
+        earlier = {}
+    if earlier == plan:
+        return
+    for key in earlier | plan:
+        if key.endswith("_images"):
+            (folder / f"{key.removesuffix('_images')}.npy").unlink(missing_ok=True)
+    _write_json(record, plan)
+
+
+def _write_json(path: Path, content: dict[str, Any]) -> None:
+    """Write the file as a whole or not at all."""
+    scratch = path.with_name(path.name + ".tmp")
+    scratch.write_text(json.dumps(content, indent=1) + "\n")
+    scratch.replace(path)
 
 
 def check_hashes(folder: Path, info: dict[str, Any]) -> Iterator[str]:
@@ -196,7 +240,7 @@ def check_hashes(folder: Path, info: dict[str, Any]) -> Iterator[str]:
             continue
         split = key.removesuffix("_sha256")
         try:
-            array = np.load(folder / f"{split}.npy", mmap_mode="r")
+            array = np.lib.format.open_memmap(folder / f"{split}.npy", mode="r")
         except (OSError, ValueError, EOFError):
             yield split
             continue

@@ -1,4 +1,4 @@
-"""Preparing data: folders, zips and LMDBs give the same arrays as Pillow alone; interruptions and damage."""
+"""Preparing data: folders, zips and LMDBs give the same arrays as Pillow alone; bad input."""
 
 import json
 import sys
@@ -9,29 +9,17 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from benchmark.data import prepare
 from benchmark.data.__main__ import main
 from benchmark.data.arrays import DataError, open_images
-
-
-@pytest.fixture
-def pictures(tmp_path):
-    """Twelve pictures of 178×218, named as CelebA's, of which the last three are beyond the training split."""
-    folder = tmp_path / "pictures"
-    folder.mkdir()
-    random = np.random.default_rng(0)
-    for number in [*range(1, 10), 162_771, 182_638, 182_639]:
-        pixels = random.integers(0, 256, (218, 178, 3), dtype=np.uint8)
-        Image.fromarray(pixels).save(folder / f"{number:06d}.png")
-    return folder
 
 
 def run(root, *arguments):
     return main(["prepare", *map(str, arguments), "--data", str(root)])
 
 
-def test_celeba_crop_and_partition_against_pillow(pictures, tmp_path):
-    assert run(tmp_path / "data", "celeba", "--from", pictures) == 0
+def test_celeba_crop_and_partition_against_pillow(pictures, tmp_path, monkeypatch):
+    monkeypatch.chdir(pictures)
+    assert run(tmp_path / "data", "celeba", "--from", ".") == 0
     data = open_images("celeba64", tmp_path / "data")
     assert {split: len(data.images(split)) for split in data.splits} == {"train": 9, "valid": 1, "test": 2}
     with Image.open(pictures / "000003.png") as image:
@@ -39,6 +27,7 @@ def test_celeba_crop_and_partition_against_pillow(pictures, tmp_path):
     expected = Image.fromarray(box).resize((64, 64), Image.Resampling.LANCZOS)
     assert np.array_equal(data.images("train")[2], np.asarray(expected))
     assert data.info["crop"] == "celeba" and data.info["train_images"] == 9
+    assert data.info["source"] == "pictures"
 
 
 def test_zip_folder_and_lmdb_give_the_same_arrays(pictures, tmp_path):
@@ -66,27 +55,62 @@ def test_zip_folder_and_lmdb_give_the_same_arrays(pictures, tmp_path):
     assert all(np.array_equal(found[0], other) for other in found[1:])
 
 
-def test_an_interrupted_preparation_goes_on_and_ends_with_the_same_bytes(pictures, tmp_path, monkeypatch):
-    assert run(tmp_path / "whole", "lsun-church", "--from", pictures, "--test", 0) == 0
-    monkeypatch.setattr(prepare, "SAVE_EVERY", 2)
-    read, original = [], prepare.decode
+def test_folder_and_zip_have_the_same_order_and_leave_out_what_macos_adds(tmp_path):
+    folder = tmp_path / "pictures"
+    for k, name in enumerate(["a/1.png", "a-b/1.png", "a/2.png"]):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (8, 8), (k, 0, 0)).save(folder / name)
+    (folder / "a" / "._1.png").write_bytes(b"resource fork")
+    (folder / "folder.png").mkdir()
+    with zipfile.ZipFile(tmp_path / "pictures.ZIP", "w") as archive:
+        for file in folder.rglob("*"):
+            archive.write(file, file.relative_to(folder))
+    for source in (folder, tmp_path / "pictures.ZIP"):
+        root = tmp_path / source.suffix.strip(".") / "data"
+        assert run(root, "lsun-church", "--from", source, "--size", 8, "--test", 0) == 0
+        assert open_images("lsun_church8", root).images("train")[:, 0, 0, 0].tolist() == [1, 0, 2]
 
-    def dies_at_the_seventh(source, i):
-        if len(read) == 6:
-            raise KeyboardInterrupt
-        read.append(i)
-        return original(source, i)
 
-    monkeypatch.setattr(prepare, "decode", dies_at_the_seventh)
-    assert run(tmp_path / "parts", "lsun-church", "--from", pictures, "--test", 0) == 130
-    with pytest.raises(DataError):
-        open_images("lsun_church64", tmp_path / "parts")
-    monkeypatch.setattr(prepare, "decode", lambda source, i: read.append(i) or original(source, i))
-    assert run(tmp_path / "parts", "lsun-church", "--from", pictures, "--test", 0) == 0
-    assert read == list(range(12))  # nothing was read twice
-    files = [tmp_path / name / "lsun_church64" for name in ("whole", "parts")]
-    assert (files[0] / "train.npy").read_bytes() == (files[1] / "train.npy").read_bytes()
-    assert sorted(p.name for p in files[1].iterdir()) == ["dataset.json", "train.npy"]
+def flip_a_byte_of_the_third(archive_file):
+    """Damage the contents of the third member of a zip."""
+    with zipfile.ZipFile(archive_file) as archive:
+        third = archive.infolist()[2]
+    content = bytearray(archive_file.read_bytes())
+    content[third.header_offset + 30 + len(third.filename) + third.compress_size // 2] ^= 255
+    archive_file.write_bytes(content)
+
+
+@pytest.mark.parametrize("compression", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
+def test_a_damaged_member_of_a_zip_is_named(pictures, tmp_path, capsys, compression):
+    with zipfile.ZipFile(tmp_path / "pictures.zip", "w", compression) as archive:
+        for file in sorted(pictures.iterdir()):
+            archive.write(file, file.name)
+    flip_a_byte_of_the_third(tmp_path / "pictures.zip")
+    assert run(tmp_path, "celeba", "--from", tmp_path / "pictures.zip") == 2
+    assert capsys.readouterr().err.strip().splitlines()[-1].startswith("error: 000003.png: cannot be read (")
+
+
+def test_a_missing_picture_is_named(pictures, tmp_path, capsys):
+    (pictures / "000003.png").unlink()
+    (pictures / "000003.png").symlink_to("nowhere.png")
+    assert run(tmp_path, "celeba", "--from", pictures) == 2
+    error = capsys.readouterr().err.strip().splitlines()[-1]
+    assert error.startswith("error: 000003.png: cannot be read (") and "No such file" in error
+
+
+@pytest.mark.parametrize(
+    ("kept", "said"), [(0, "no LMDB"), (100, "no LMDB"), (9_000, "cut short"), (-4096, "cut short")]
+)
+def test_a_damaged_lmdb_is_one_line(pictures, tmp_path, capsys, kept, said):
+    lmdb = pytest.importorskip("lmdb")
+    with lmdb.open(str(tmp_path / "lmdb"), map_size=2**24) as environment, environment.begin(write=True) as write:
+        for file in pictures.iterdir():
+            write.put(file.name.encode(), file.read_bytes())
+    file = tmp_path / "lmdb" / "data.mdb"
+    file.write_bytes(file.read_bytes()[:kept])
+    assert run(tmp_path, "lsun-church", "--from", tmp_path / "lmdb", "--test", 0) == 2
+    error = capsys.readouterr().err.strip()
+    assert error.startswith("error: ") and said in error and len(error.splitlines()) == 1
 
 
 def test_list_shows_what_is_there_and_finds_damage(pictures, tmp_path, capsys):
@@ -108,6 +132,13 @@ def test_what_is_there_is_not_prepared_again(pictures, tmp_path, capsys):
     run(tmp_path, "celeba", "--from", pictures)
     assert run(tmp_path, "celeba", "--from", "/nowhere") == 0
     assert "already there" in capsys.readouterr().out
+    assert run(tmp_path, "celeba", "--from", pictures, "--crop", "celeba") == 0
+    assert run(tmp_path, "celeba", "--from", pictures, "--crop", "none") == 2
+    assert "already there with crop 'celeba'" in capsys.readouterr().err
+    (tmp_path / "celeba64" / "dataset.json").write_text("[]")
+    assert run(tmp_path, "celeba", "--from", pictures) == 2
+    assert main(["list", "--data", str(tmp_path)]) == 1
+    assert "damaged (no JSON object)" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -119,6 +150,7 @@ def test_what_is_there_is_not_prepared_again(pictures, tmp_path, capsys):
         (("lsun-bedroom", "--from", "{pictures}", "--size", "0", "--test", "1"), "--size must be at least 1"),
         (("lsun-bedroom", "--from", "{broken}", "--test", "0"), "x.png: damaged"),
         (("lsun-bedroom", "--from", "{square}", "--test", "0", "--crop", "celeba"), "178×218, got 32×32"),
+        (("celeba", "--from", "{square}"), "²³.png: CelebA's files are named by number"),
         (("cifar10", "--size", "64"), "32×32"),
     ],
 )
@@ -126,7 +158,7 @@ def test_bad_input_is_one_line_and_exit_2(pictures, tmp_path, capsys, arguments,
     for name in ("broken", "square"):
         (tmp_path / name).mkdir()
     (tmp_path / "broken" / "x.png").write_bytes(b"no image")
-    Image.new("RGB", (32, 32)).save(tmp_path / "square" / "x.png")
+    Image.new("RGB", (32, 32)).save(tmp_path / "square" / "²³.png")
     places = {"pictures": pictures, "broken": tmp_path / "broken", "square": tmp_path / "square"}
     assert run(tmp_path / "data", *[a.format(**places) for a in arguments]) == 2
     error = capsys.readouterr().err.strip().splitlines()[-1]
