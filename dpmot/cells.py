@@ -4,7 +4,6 @@ The solver, the certificate and the maps all go through `Cells`, so that they se
 """
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -12,6 +11,7 @@ import torch
 from torch import Tensor
 
 from .assign import Assignment, assign, top
+from .operands import cholesky, columns, duplicates, finite, raw_rows, rounded, row_keys
 from .problem import Gaussian, SemiDiscreteProblem, as_numbers
 from .ranks import gathered, memory_errors, share, stacked, summed, to_shard
 
@@ -23,8 +23,7 @@ PRECISIONS = {
     "fp32": torch.float32,
     "fp64": torch.float64,
 }
-JITTER = 1e-9  # relative variance added before the Cholesky factor: below the rounding of the operands
-BLOCK = 2**27  # numbers prepared at once
+WIDER = {"fp16": "fp32", "bf16": "fp32", "tf32": "fp32", "fp32": "fp64"}
 LARGEST = 1e36  # norm of a target times the source's deviation: heights are float32
 
 
@@ -76,17 +75,28 @@ class Cells:
         precision: str = "auto",
         shard_targets: bool | str = False,
     ) -> "Cells":
-        """precision: of the operands, fp32, tf32, fp16, bf16 or fp64; auto is fp16 on a GPU, else fp32.
+        """precision: of the operands, fp32, tf32, fp16, bf16 or fp64; auto is fp16 on a GPU, else fp32, and wider where
+            that would round distinct targets to one. ValueError where a precision that was asked for does so.
 
         shard_targets: keep on each rank of the process group only its share of the rows; "auto": if all don't fit.
         """
         device = torch.device(device) if device is not None else problem.targets.device
-        if precision == "auto":
+        auto = precision == "auto"
+        if auto:
             precision = "fp16" if device.type == "cuda" else "fp32"
         if precision not in PRECISIONS:
             raise ValueError(f"precision must be auto, {', '.join(PRECISIONS)}; got {precision!r}")
         with memory_errors("the targets do not fit: use more GPUs with shard_targets=True, or fp16"):
-            return cls._prepared(problem, device, precision, shard_targets)
+            while True:
+                cells = cls._prepared(problem, device, precision, shard_targets)
+                merged = cells.num - len(cells._rounded_keys().unique())
+                if not merged:
+                    return cells
+                wider = WIDER.get(precision)
+                if not (auto and wider):
+                    advice = f"give precision={wider!r}" if wider else "merge them, or move them apart"
+                    raise ValueError(f"{precision} rounds {merged} of {cells.num} distinct targets to others: {advice}")
+                precision = wider
 
     @classmethod
     def _prepared(
@@ -96,28 +106,36 @@ class Cells:
         sharded = to_shard(problem.targets.shape, device, dtype, shard_targets)
         own = share(n) if sharded else range(n)
         center = problem.target_mean.to(device)
-        # In float64, so that the squares of no finite target overflow.
-        norms = torch.cat([(block - center).double().norm(dim=1) for block in _rows(problem, own, device)])
-        norms = gathered(norms, n) if sharded else norms
+        # In float64, so that the squares of no finite target overflow. Raw rows are hashed: rounded ones may be equal.
+        found = [((block - center).double().norm(dim=1), row_keys(block)) for block in raw_rows(problem, own, device)]
+        norms, keys = (torch.cat(parts) for parts in zip(*found, strict=True))
+        norms, keys = (gathered(norms, n), gathered(keys, n)) if sharded else (norms, keys)
         mean, std = problem.source_moments
         if float(norms.max()) * std > LARGEST:
             raise ValueError("the targets' range is too wide for heights in float32: rescale targets or source")
         size = float(norms.mean())
         scale = 2.0 ** round(math.log2(size)) if size > 0 else 1.0
-        targets = _operands(problem, own, scale, device, dtype)
-        keys = row_keys(targets)
-        group, first = _duplicates(gathered(keys, n) if sharded else keys)
+        group, first = duplicates(keys)
         masses = problem.weights.to(device)
         if group is not None:
             sharded = sharded and to_shard([len(first)], device, dtype, True)  # or some rank would have none
             own = share(len(first)) if sharded else range(len(first))
-            targets = _operands(problem, first[own.start : own.stop], scale, device, dtype)
             masses = torch.zeros(len(first), dtype=torch.float64, device=device).index_add_(0, group, masses)
         reduced = isinstance(problem.source, Gaussian) and problem.dim > len(first) > 1 and not sharded
         if reduced:
-            targets = _cholesky(problem, first, scale, device).to(dtype)
+            targets = finite(cholesky(problem, first, scale, device).to(dtype))
+        else:
+            rows = own if group is None else first[own.start : own.stop]
+            targets = rounded(problem, rows, scale, device, dtype)
         shift = mean.to(device)
         return cls(problem, targets, own, masses, scale, std, shift, group, first, precision, reduced, sharded)
+
+    def _rounded_keys(self) -> Tensor:
+        """Hashes of the operands as they are multiplied, [n]."""
+        if self.precision != "tf32":
+            return self.gathered(row_keys(self.targets))
+        bits = (block.view(torch.int32) & -(2**13) for block in self.targets.split(8192))
+        return self.gathered(torch.cat([row_keys(block.view(torch.float32)) for block in bits]))
 
     @property
     def device(self) -> torch.device:
@@ -151,10 +169,10 @@ class Cells:
     @cached_property
     def basis(self) -> Tensor:
         """Qᵀ = L⁻¹Z, [n, d] in at least float32: what takes points to the coordinates of the reduced targets."""
-        factor = _cholesky(self.problem, self.first, self.scale, self.device)
-        columns = _columns(self.problem, self.first, self.scale, self.device)
+        factor = cholesky(self.problem, self.first, self.scale, self.device)
+        blocks = columns(self.problem, self.first, self.scale, self.device)
         dtype = torch.promote_types(self.targets.dtype, torch.float32)
-        return torch.cat([torch.linalg.solve_triangular(factor, z, upper=False).to(dtype) for z in columns], dim=1)
+        return torch.cat([torch.linalg.solve_triangular(factor, z, upper=False).to(dtype) for z in blocks], dim=1)
 
     def inner(self, heights: Tensor) -> Tensor:
         """The user's heights [N] in internal units, one per distinct target [n] float64."""
@@ -240,68 +258,3 @@ class Cells:
     def of_own(self, heights: Tensor) -> Tensor:
         """This rank's part of values [n] for all distinct targets."""
         return heights[self.own.start : self.own.stop] if self.sharded else heights
-
-
-def _rows(problem: SemiDiscreteProblem, rows: range | Tensor, device: torch.device) -> Iterator[Tensor]:
-    """Those raw targets, block by block on the device, so that only blocks of them need to fit there."""
-    number = max(1, BLOCK // problem.dim)
-    for start in range(0, len(rows), number):
-        some = rows[start : start + number]
-        index = slice(some.start, some.stop) if isinstance(some, range) else some.to(problem.targets.device)
-        yield problem.targets[index].to(device)
-
-
-def _operands(
-    problem: SemiDiscreteProblem, rows: range | Tensor, scale: float, device: torch.device, dtype: torch.dtype
-) -> Tensor:
-    """z_j = (y_j − ȳ)/scale for those rows, rounded to the operands' type."""
-    mean = problem.target_mean.to(device)
-    out, done = torch.empty(len(rows), problem.dim, device=device, dtype=dtype), 0
-    for block in _rows(problem, rows, device):
-        part = out[done : done + len(block)]
-        part.copy_((block - mean).div_(scale))
-        if not bool(part.isfinite().all()):
-            raise ValueError("the targets' range is too wide for these operands: give precision='fp32' or 'fp64'")
-        done += len(block)
-    return out
-
-
-def _columns(problem: SemiDiscreteProblem, rows: Tensor, scale: float, device: torch.device) -> Iterator[Tensor]:
-    """The same in float64, block by block of columns."""
-    mean, index = problem.target_mean.to(device), rows.to(problem.targets.device)
-    whole = len(rows) == problem.num_targets
-    number = max(1, BLOCK // len(rows))
-    for start in range(0, problem.dim, number):
-        columns = slice(start, start + number)
-        block = problem.targets[:, columns] if whole else problem.targets[index, columns]
-        yield (block.to(device) - mean[columns]).div_(scale).double()
-
-
-def _cholesky(problem: SemiDiscreteProblem, rows: Tensor, scale: float, device: torch.device) -> Tensor:
-    """L with LLᵀ = the targets' Gram matrix, accumulated and factored in float64: [n, n]."""
-    gram = torch.zeros(len(rows), len(rows), dtype=torch.float64, device=device)
-    for block in _columns(problem, rows, scale, device):
-        gram.addmm_(block, block.T)
-    gram.diagonal().add_(JITTER * gram.diagonal().mean())
-    return torch.linalg.cholesky(gram)
-
-
-def row_keys(x: Tensor) -> Tensor:
-    """A 64-bit hash of every row, [B] int64: equal for equal rows, whatever the batch or the order of summation."""
-    rng = torch.Generator().manual_seed(1)
-    salt = (torch.randint(-(2**62), 2**62, x.shape[1:], generator=rng) * 2 + 1).to(x.device)
-    bits = {2: torch.int16, 4: torch.int32, 8: torch.int64}[x.element_size()]
-    rows = max(1, 2**24 // x.shape[1])
-    return torch.cat([((part + 0.0).view(bits).long() * salt).sum(dim=1) for part in x.split(rows)])  # −0 + 0 = 0
-
-
-def _duplicates(keys: Tensor) -> tuple[Tensor | None, Tensor]:
-    """Groups of equal rows by their keys: (group of each or None when all differ, lowest row of each group)."""
-    everything = torch.arange(len(keys), device=keys.device)
-    distinct, group = keys.unique(return_inverse=True)
-    if len(distinct) == len(keys):
-        return None, everything
-    first = torch.full_like(distinct, len(keys)).scatter_reduce_(0, group, everything, "amin")
-    order = first.argsort()  # distinct targets in the order of their first appearance
-    rank = torch.empty_like(order).scatter_(0, order, torch.arange(len(order), device=order.device))
-    return rank[group], first[order]

@@ -13,7 +13,8 @@ import torch.distributed as dist
 from torch import Tensor
 
 from .assign import in_blocks, soft_assign
-from .cells import Cells, row_keys
+from .cells import Cells
+from .operands import row_keys
 from .problem import SemiDiscreteProblem, as_numbers
 from .ranks import summed
 

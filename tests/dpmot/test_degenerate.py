@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from dpmot import HardMap, SemiDiscreteProblem, solve
+from dpmot.cells import Cells
 
 
 def normal(*shape, seed=0):
@@ -28,6 +29,23 @@ def test_degenerate_targets(targets):
     for point in targets.unique(dim=0):
         share = (targets == point).all(1).double().mean()
         assert abs((y == point).all(1).double().mean() - share) < 0.05
+
+
+def test_rounding_merges_no_targets():
+    """Far clusters: in half precision several targets round to one, which would be certified without them."""
+    problem = SemiDiscreteProblem(0.01 * normal(100, 2) + torch.tensor([30.0, -30.0]).repeat(50)[:, None])
+    for narrow in ("fp16", "bf16", "tf32"):
+        with pytest.raises(ValueError, match=f"{narrow} rounds .* of 100 distinct targets .*'fp32'") as error:
+            solve(problem, precision=narrow)
+        assert "\n" not in str(error.value)
+    assert solve(problem, max_samples=100).heights.unique().numel() > 90
+    close = SemiDiscreteProblem(
+        torch.tensor([[0.0], [1e-12], [8.0], [8.0]]) - 4e-12
+    )  # apart by less than float32 tells
+    cells = Cells.of(close)
+    assert cells.precision == "fp64" and cells.num == 3 and cells.masses.tolist() == [0.25, 0.25, 0.5]
+    with pytest.raises(ValueError, match="fp32 rounds 1 of 3"):
+        Cells.of(close, precision="fp32")
 
 
 @pytest.mark.parametrize("size", [1e-30, 1e30])

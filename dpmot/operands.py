@@ -1,0 +1,82 @@
+"""Targets made into operands, block by block on the device: raw rows, rounded, reduced, hashed."""
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from .problem import SemiDiscreteProblem
+
+JITTER = 1e-9  # relative variance added before the Cholesky factor: below the rounding of the operands
+BLOCK = 2**27  # numbers prepared at once
+
+
+def raw_rows(problem: SemiDiscreteProblem, rows: range | Tensor, device: torch.device) -> Iterator[Tensor]:
+    """Those raw targets, block by block on the device, so that only blocks of them need to fit there."""
+    number = max(1, BLOCK // problem.dim)
+    for start in range(0, len(rows), number):
+        some = rows[start : start + number]
+        index = slice(some.start, some.stop) if isinstance(some, range) else some.to(problem.targets.device)
+        yield problem.targets[index].to(device)
+
+
+def rounded(
+    problem: SemiDiscreteProblem, rows: range | Tensor, scale: float, device: torch.device, dtype: torch.dtype
+) -> Tensor:
+    """z_j = (y_j − ȳ)/scale for those rows, rounded to the operands' type."""
+    mean = problem.target_mean.to(device)
+    out, done = torch.empty(len(rows), problem.dim, device=device, dtype=dtype), 0
+    for block in raw_rows(problem, rows, device):
+        part = out[done : done + len(block)]
+        block = block.to(torch.promote_types(block.dtype, dtype))
+        part.copy_((block - mean).div_(scale))
+        done += len(finite(part))
+    return out
+
+
+def finite(operands: Tensor) -> Tensor:
+    """The same; ValueError where a value was beyond their type's range."""
+    if not bool(operands.isfinite().all()):
+        raise ValueError("the targets' range is too wide for these operands: give precision='fp32' or 'fp64'")
+    return operands
+
+
+def columns(problem: SemiDiscreteProblem, rows: Tensor, scale: float, device: torch.device) -> Iterator[Tensor]:
+    """(y_j − ȳ)/scale in float64, block by block of columns."""
+    mean, index = problem.target_mean.to(device), rows.to(problem.targets.device)
+    whole = len(rows) == problem.num_targets
+    number = max(1, BLOCK // len(rows))
+    for start in range(0, problem.dim, number):
+        some = slice(start, start + number)
+        block = problem.targets[:, some] if whole else problem.targets[index, some]
+        yield (block.to(device) - mean[some]).div_(scale).double()
+
+
+def cholesky(problem: SemiDiscreteProblem, rows: Tensor, scale: float, device: torch.device) -> Tensor:
+    """L with LLᵀ = the targets' Gram matrix, accumulated and factored in float64: [n, n]."""
+    gram = torch.zeros(len(rows), len(rows), dtype=torch.float64, device=device)
+    for block in columns(problem, rows, scale, device):
+        gram.addmm_(block, block.T)
+    gram.diagonal().add_(JITTER * gram.diagonal().mean())
+    return torch.linalg.cholesky(gram)
+
+
+def row_keys(x: Tensor) -> Tensor:
+    """A 64-bit hash of every row, [B] int64: equal for equal rows, whatever the batch or the order of summation."""
+    rng = torch.Generator().manual_seed(1)
+    salt = (torch.randint(-(2**62), 2**62, x.shape[1:], generator=rng) * 2 + 1).to(x.device)
+    bits = {2: torch.int16, 4: torch.int32, 8: torch.int64}[x.element_size()]
+    rows = max(1, 2**24 // x.shape[1])
+    return torch.cat([((part + 0.0).view(bits).long() * salt).sum(dim=1) for part in x.split(rows)])  # −0 + 0 = 0
+
+
+def duplicates(keys: Tensor) -> tuple[Tensor | None, Tensor]:
+    """Groups of equal rows by their keys: (group of each or None when all differ, lowest row of each group)."""
+    everything = torch.arange(len(keys), device=keys.device)
+    distinct, group = keys.unique(return_inverse=True)
+    if len(distinct) == len(keys):
+        return None, everything
+    first = torch.full_like(distinct, len(keys)).scatter_reduce_(0, group, everything, "amin")
+    order = first.argsort()  # distinct targets in the order of their first appearance
+    rank = torch.empty_like(order).scatter_(0, order, torch.arange(len(order), device=order.device))
+    return rank[group], first[order]
