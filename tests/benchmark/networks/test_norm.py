@@ -62,20 +62,25 @@ def test_dropout_scales_what_it_keeps():
     torch.testing.assert_close(some, torch.where(drop.keeps(x), whole / 0.75, 0.0))
 
 
-def compare_kernels(n, channels, joined, side, shared, added, silu, device="cpu", tolerance=2e-5):
-    """Outputs and all gradients of the Triton kernels against the plain path; with dropout where nothing is joined."""
+def compare_kernels(n, channels, joined, side, shared, added, silu, device="cpu", tolerance=2e-5, dtype=torch.float32):
+    """Outputs and all gradients of the Triton kernels against the plain path; with dropout where nothing is joined.
+
+    The kernels take activations of ``dtype``, the plain path the same ones in float32.
+    """
     from benchmark.networks.norm_triton import AddNorm
 
-    inputs = make_inputs(n, channels, joined, side, shared, added)
-    inputs = [t if t is None else t.detach().to(device).requires_grad_() for t in inputs]
+    *activations, scale, shift = make_inputs(n, channels, joined, side, shared, added)
+    rounded = [t if t is None else t.detach().to(dtype) for t in activations]
     drop = None if joined else Dropout(0.3, torch.tensor([n * 2**29 + 5], device=device), 7)
-    wanted = [t for t in inputs if t is not None]
     results = []
-    for function in (add_norm_plain, AddNorm.apply):
+    for function, kind in ((add_norm_plain, torch.float32), (AddNorm.apply, dtype)):
+        inputs = [*(t if t is None else t.to(kind) for t in rounded), scale, shift]
+        inputs = [t if t is None else t.detach().to(device).requires_grad_() for t in inputs]
         outputs = [t for t in function(*inputs, 8, silu, drop) if t is not None]
         draws = [torch.randn(t.shape, generator=torch.Generator().manual_seed(i)) for i, t in enumerate(outputs)]
-        loss = sum((t * w.to(device)).sum() for t, w in zip(outputs, draws, strict=True))
-        results.append([*outputs, *torch.autograd.grad(loss, wanted)])
+        loss = sum((t.float() * w.to(device)).sum() for t, w in zip(outputs, draws, strict=True))
+        gradients = torch.autograd.grad(loss, [t for t in inputs if t is not None])
+        results.append([t.float() for t in (*outputs, *gradients)])
     for plain, fused in zip(*results, strict=True):
         size = max(1.0, float(plain.detach().abs().max()))
         torch.testing.assert_close(fused, plain, atol=tolerance * size, rtol=tolerance)
@@ -90,6 +95,7 @@ def compare_kernels_in_the_interpreter():
     compare_kernels(2, 16, 24, 4, False, True, True)
     compare_kernels(2, 24, 0, 8, True, True, False)
     compare_kernels(3, 8, 0, 4, False, False, True)
+    compare_kernels(2, 16, 0, 4, False, True, True, tolerance=2e-2, dtype=torch.float16)
     compare_kernels(2, 16, 0, 8, False, False, True)
 
 
@@ -103,9 +109,10 @@ def test_triton_kernels_match_plain_path_in_the_interpreter():
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-4), (torch.bfloat16, 2e-2)])
 @pytest.mark.parametrize("added", [True, False])
 @pytest.mark.parametrize(
     "side, channels, joined", [(32, 128, 128), (32, 128, 0), (16, 256, 0), (8, 256, 256), (64, 64, 0)]
 )
-def test_triton_kernels_match_plain_path_on_the_device(side, channels, joined, added):
-    compare_kernels(4, channels, joined, side, False, added, True, "cuda", 1e-4)
+def test_triton_kernels_match_plain_path_on_the_device(side, channels, joined, added, dtype, tolerance):
+    compare_kernels(4, channels, joined, side, False, added, True, "cuda", tolerance, dtype)

@@ -89,6 +89,26 @@ def test_a_run_that_diverges_stops_and_keeps_the_last_good_files(tmp_path):
     assert all(torch.equal(kept[name], good[name]) for name in good)
 
 
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_recorded_steps_are_those_that_python_makes(tmp_path):
+    """Also after a state of the CPU was loaded: the recorded graph must read this run's learning rate."""
+    there = Workers(0, 1, torch.device("cuda", 0))
+    recipe = replace(RECIPE, images=2048)
+    runs = [DenoiserTraining(recipe, load_split("digits", "train", there.device).images, there) for _ in range(2)]
+    runs[1]._gradients.eager = runs[1]._muon.eager = 10**9
+    first = DenoiserTraining(recipe, load_split("digits", "train", ALONE.device).images, ALONE)
+    first.train_step()
+    torch.save(first.state(), tmp_path / "state.pt")
+    for training in runs:
+        training.load_state(torch.load(tmp_path / "state.pt", map_location=there.device, weights_only=True))
+        losses = [training.train_step().item() for _ in range(24)]
+    assert losses[-1] < losses[0]
+    start = runs[0].network.conv_in.weight.detach().cpu() - first.network.conv_in.weight.detach()
+    for a, b in zip(runs[0].parameters, runs[1].parameters, strict=True):
+        torch.testing.assert_close(a, b, atol=0.05 * float(start.abs().max()), rtol=0.02)
+
+
 def test_no_decay_and_no_average_are_settings_too(tmp_path):
     training = DenoiserTraining(
         replace(RECIPE, decay=1.0, ema=0.0), load_split("digits", "train", ALONE.device).images, ALONE
