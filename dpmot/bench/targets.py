@@ -7,6 +7,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+SPLITS = ("train", "test")
+
 
 def latents(
     number: int, sigma: float, data: str | None = None, dataset: str = "cifar10", side: int = 32, seed: int = 0,
@@ -14,15 +16,18 @@ def latents(
 ) -> tuple[Tensor, str]:  # fmt: skip
     """`number` images in [0, 1] plus σ·noise, flattened to [N, 3·side²] float32, and what they are.
 
-    Images of `<root>/<dataset>/{train,test}.npy` (root: `data`, else $DPMOT_DATA), enlarged to `side`; more than
-    there are, are made by mirroring and by mixing pairs. Without data: random fields with a natural 1/f² spectrum.
+    As many as it takes, in this order: the images of `<root>/<dataset>/train.npy`, of `test.npy` (root: `data`, else
+    $DPMOT_DATA), their mirror images, averages of random pairs of an image and a mirrored one. So N = 200,000 of
+    CIFAR-10 are 50,000 training and 10,000 test images, 60,000 mirrored, 80,000 averages; the name counts them, unless
+    all are training images. All are enlarged to `side`. Without data: random fields with a natural 1/f² spectrum.
     """
     rng = torch.Generator().manual_seed(seed)
     root = Path(data or os.environ.get("DPMOT_DATA", "")) / dataset
-    files = [root / f"{split}.npy" for split in ("train", "test") if (root / f"{split}.npy").is_file()]
+    files = {split: root / f"{split}.npy" for split in SPLITS if (root / f"{split}.npy").is_file()}
     if files:
-        images = torch.from_numpy(np.concatenate([np.load(f, mmap_mode="r")[:number] for f in files])[:number])
-        images, name = _enough(images.permute(0, 3, 1, 2).float() / 255, number, rng), dataset
+        images, counts = _enough({split: np.load(file, mmap_mode="r") for split, file in files.items()}, number, rng)
+        made = ", ".join(f"{count:,} {kind}" for kind, count in counts.items())
+        name = dataset if list(counts) == ["train"] else f"{dataset} ({made})"
     else:
         images, name = _fields(number, rng), "synthetic 1/f fields"
     images = images.to(device)
@@ -35,16 +40,21 @@ def latents(
     return images, f"{name}, σ = {sigma:g}"
 
 
-def _enough(images: Tensor, number: int, rng: torch.Generator) -> Tensor:
-    """More images than there are: mirrored ones, then averages of random pairs."""
-    parts, have = [images], len(images)
-    if have < number:
-        parts.append(images.flip(3)[: number - have])
-        have += len(parts[-1])
-    if have < number:
-        pairs = torch.randint(len(images), (2, number - have), generator=rng)
-        parts.append((images[pairs[0]] + images[pairs[1]].flip(3)) / 2)
-    return torch.cat(parts) if len(parts) > 1 else images
+def _enough(splits: dict[str, np.ndarray], number: int, rng: torch.Generator) -> tuple[Tensor, dict[str, int]]:
+    """`number` images [N, 3, side, side] from those of the splits, uint8 [n, side, side, 3], and how many of which."""
+    counts, left = {}, number
+    for split, images in splits.items():
+        counts[split] = min(len(images), left)
+        left -= counts[split]
+    first = np.concatenate([images[: counts[split]] for split, images in splits.items()])
+    own = torch.from_numpy(first).permute(0, 3, 1, 2).float() / 255
+    counts["mirrored"] = min(len(own), left)
+    counts["averaged pairs"] = left - counts["mirrored"]
+    parts = [own, own[: counts["mirrored"]].flip(3)]
+    if counts["averaged pairs"]:
+        one, other = torch.randint(len(own), (2, counts["averaged pairs"]), generator=rng)
+        parts.append((own[one] + own[other].flip(3)) / 2)
+    return torch.cat(parts), {kind: count for kind, count in counts.items() if count}
 
 
 def _fields(number: int, rng: torch.Generator, side: int = 32) -> Tensor:

@@ -3,6 +3,7 @@
 import json
 import sys
 
+import numpy as np
 import pytest
 import torch
 
@@ -124,3 +125,23 @@ def test_targets_are_what_they_say(tmp_path):
     noisy, _ = latents(10, 0.5, data=str(tmp_path))
     assert abs(float((noisy - synthetic).std()) - 0.5) < 0.02
     assert latents(4, 0.0, data=str(tmp_path), side=64)[0].shape == (4, 3 * 64 * 64)
+
+
+def test_the_name_says_what_the_targets_are_made_of(tmp_path):
+    images = np.random.default_rng(0).integers(0, 256, (8, 4, 4, 3), dtype=np.uint8)
+    (tmp_path / "tiny").mkdir()
+    for split, part in {"train": images[:5], "test": images[5:]}.items():
+        np.save(tmp_path / "tiny" / f"{split}.npy", part)
+    for number, name in (
+        (4, "tiny"),
+        (5, "tiny"),
+        (6, "tiny (5 train, 1 test)"),
+        (10, "tiny (5 train, 3 test, 2 mirrored)"),
+        (20, "tiny (5 train, 3 test, 8 mirrored, 4 averaged pairs)"),
+    ):
+        found, said = latents(number, 0.0, str(tmp_path), "tiny", side=4)
+        assert said == f"{name}, σ = 0"
+    own, found = images.transpose(0, 3, 1, 2) / 255, found.reshape(20, 3, 4, 4).numpy()
+    assert np.allclose(found[:8], own) and np.allclose(found[8:16], own[..., ::-1])
+    means = (own[:, None] + own[None, ..., ::-1]).reshape(64, -1) / 2
+    assert all(np.isclose(means, one.reshape(-1), atol=1e-6).all(axis=1).any() for one in found[16:])
