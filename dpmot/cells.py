@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from .assign import Assignment, assign, top
-from .operands import cholesky, columns, duplicates, finite, raw_rows, rounded, row_keys
+from .operands import columns, duplicates, finite, gram_factor, raw_rows, rounded, row_keys
 from .problem import Gaussian, SemiDiscreteProblem, as_numbers
 from .ranks import gathered, memory_errors, share, stacked, summed, to_shard
 
@@ -123,7 +123,7 @@ class Cells:
             masses = torch.zeros(len(first), dtype=torch.float64, device=device).index_add_(0, group, masses)
         reduced = isinstance(problem.source, Gaussian) and problem.dim > len(first) > 1 and not sharded
         if reduced:
-            targets = finite(cholesky(problem, first, scale, device).to(dtype))
+            targets = finite(gram_factor(problem, first, scale, device).to(dtype))
         else:
             rows = own if group is None else first[own.start : own.stop]
             targets = rounded(problem, rows, scale, device, dtype)
@@ -169,7 +169,7 @@ class Cells:
     @cached_property
     def basis(self) -> Tensor:
         """Qᵀ = L⁻¹Z, [n, d] in at least float32: what takes points to the coordinates of the reduced targets."""
-        factor = cholesky(self.problem, self.first, self.scale, self.device)
+        factor = gram_factor(self.problem, self.first, self.scale, self.device)
         blocks = columns(self.problem, self.first, self.scale, self.device)
         dtype = torch.promote_types(self.targets.dtype, torch.float32)
         return torch.cat([torch.linalg.solve_triangular(factor, z, upper=False).to(dtype) for z in blocks], dim=1)

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from .problem import SemiDiscreteProblem
 
-JITTER = 1e-9  # relative variance added before the Cholesky factor: below the rounding of the operands
+JITTER = 1e-14  # relative variance added before a Cholesky factor, ten times as much whenever it fails
 BLOCK = 2**27  # numbers prepared at once
 
 
@@ -49,16 +49,36 @@ def columns(problem: SemiDiscreteProblem, rows: Tensor, scale: float, device: to
     for start in range(0, problem.dim, number):
         some = slice(start, start + number)
         block = problem.targets[:, some] if whole else problem.targets[index, some]
-        yield (block.to(device) - mean[some]).div_(scale).double()
+        yield (block.to(device).double() - mean[some]).div_(scale)
 
 
-def cholesky(problem: SemiDiscreteProblem, rows: Tensor, scale: float, device: torch.device) -> Tensor:
-    """L with LLᵀ = the targets' Gram matrix, accumulated and factored in float64: [n, n]."""
+def gram_factor(problem: SemiDiscreteProblem, rows: Tensor, scale: float, device: torch.device) -> Tensor:
+    """L with LLᵀ = ZZᵀ, the Gram matrix of the centred targets, accumulated and factored in float64: [n, n].
+
+    Centred targets have a singular Gram matrix, and its condition is the square of theirs: what is added to factor it
+    and its own rounding would blur targets nearer than 1e-7 of their norm. So it is factored twice (CholeskyQR2: Fukaya
+    et al. 2020): Z = L₁Q₁, then Q₁Q₁ᵀ = L₂L₂ᵀ, which is near the identity, and L = L₁L₂.
+    """
     gram = torch.zeros(len(rows), len(rows), dtype=torch.float64, device=device)
-    for block in columns(problem, rows, scale, device):
-        gram.addmm_(block, block.T)
-    gram.diagonal().add_(JITTER * gram.diagonal().mean())
-    return torch.linalg.cholesky(gram)
+    for z in columns(problem, rows, scale, device):
+        gram.addmm_(z, z.T)
+    factor = _cholesky(gram)
+    gram.zero_()
+    for z in columns(problem, rows, scale, device):
+        q = torch.linalg.solve_triangular(factor, z, upper=False)
+        gram.addmm_(q, q.T)
+    return torch.mm(factor, _cholesky(gram), out=gram)
+
+
+def _cholesky(gram: Tensor) -> Tensor:
+    """Factor of gram [n, n] with the least jitter that it takes, which is added in place."""
+    jitter = JITTER * gram.diagonal().mean()
+    while True:
+        gram.diagonal().add_(jitter)
+        factor, failed = torch.linalg.cholesky_ex(gram)
+        if not failed:
+            return factor
+        jitter *= 10
 
 
 def row_keys(x: Tensor) -> Tensor:

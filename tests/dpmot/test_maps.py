@@ -9,7 +9,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dpmot import HardMap, SemiDiscreteProblem, SoftmaxMap, TopKMap, Uniform, assign
+from dpmot import HardMap, SemiDiscreteProblem, SoftmaxMap, TopKMap, Uniform, assign, solve
+from dpmot.certificate import from_counts
 
 GENERATOR = torch.Generator().manual_seed(0)
 TARGETS = torch.randn(30, 6, generator=GENERATOR) + 3
@@ -94,6 +95,30 @@ def test_reduced_maps_agree_with_raw_scores():
     assert hard.cells.reduced and (hard.assign(z) == exact.argmax(1)).double().mean() > 0.998
     smooth = SoftmaxMap(problem, heights, temperature=5.0)(z).double()
     assert torch.allclose(smooth, torch.softmax(exact / 5, 1) @ targets.double(), atol=1e-3)
+
+
+@pytest.mark.parametrize("distance", [1e-3, 1e-6])
+def test_close_pairs_get_the_masses_that_were_certified(distance):
+    """With d > N the solve draws coordinates in the targets' span, the map computes them: both of one law."""
+    targets = torch.randn(20, 100, generator=GENERATOR)
+    targets = torch.cat([targets, targets + distance * torch.randn(20, 100, generator=GENERATOR)])
+    problem = SemiDiscreteProblem(targets)
+    solution = solve(problem)
+    hard = HardMap(problem, solution.heights)
+    assert solution.converged and hard.cells.reduced
+    hits = hard.assign(torch.randn(200_000, 100, generator=GENERATOR)).bincount(minlength=40)
+    found = from_counts(hits, torch.full((40,), 1 / 40, dtype=torch.float64))
+    assert found.tv_bound <= 0.05
+
+
+def test_linearly_dependent_targets_are_mapped_in_their_span():
+    """100 targets in 7 of 300 dimensions: the Gram matrix has rank 7."""
+    targets = torch.randn(100, 7, generator=GENERATOR) @ torch.randn(7, 300, generator=GENERATOR)
+    problem, z = SemiDiscreteProblem(targets), torch.randn(2000, 300, generator=GENERATOR)
+    heights = 10 * torch.randn(100, generator=GENERATOR)
+    exact = z.double() @ targets.double().T + heights.double()
+    hard = HardMap(problem, heights)
+    assert hard.cells.reduced and (hard.assign(z) == exact.argmax(1)).double().mean() > 0.998
 
 
 def test_bad_input():
