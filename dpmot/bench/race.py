@@ -10,7 +10,7 @@ from torch import Tensor
 
 from .. import SemiDiscreteProblem, certify, solve
 from .peers import PEERS
-from .watch import JUDGE, Finished, Watch, settle
+from .watch import CONFIDENCE, JUDGE, Finished, Watch, needed, settle
 
 LEVELS = (0.10, 0.05, 0.02, 0.01)
 
@@ -18,7 +18,7 @@ LEVELS = (0.10, 0.05, 0.02, 0.01)
 def ours(
     targets: Tensor, levels: tuple[float, ...] = LEVELS, seed: int = 0, seconds: float = math.inf, **options: Any
 ) -> Iterator[dict[str, Any]]:
-    """A record for each level of `solve`, its own certificates included in the time; then judged.
+    """A record for each level of `solve`, its own certificates included in the time; then judged, by `needed` samples.
 
     seconds: for all levels together, kept by limiting a level's samples at the rate of the one before.
     """
@@ -31,7 +31,7 @@ def ours(
         settle(targets)
         spent = time.monotonic() - begun
         left, rate = max(left - spent, 0.0), solution.samples / spent
-        judged = certify(problem, solution.heights, max(min(100 * len(targets), 5_000_000), 20_000), seed=JUDGE)
+        judged = certify(problem, solution.heights, max(needed(level, len(targets)), 20_000), JUDGE, CONFIDENCE)
         yield {
             "solver": "dpmot", "setting": "default", "level": level, "seconds": spent,
             "samples": solution.samples, "max_samples": limit, "converged": solution.converged,

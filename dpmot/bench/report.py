@@ -42,7 +42,10 @@ def _races(races: dict[str, Any]) -> list[str]:
         lines += [
             "Seconds to TV ≤ level at 99%, and how many times dpmot's in the same run. dpmot's seconds include its own "
             "certificates; the peers', who have none, only their work up to the first checkpoint that the judge "
-            "certifies. Every peer and setting of a table had the same seconds of its own.",
+            "certifies. Every peer and setting of a table had the same seconds of its own. The judge draws fresh "
+            "samples: of dpmot's heights as many as its own certificate of the level takes, about the largest of 20·N, "
+            "12·√(2N)/χ² and 106/χ² with χ² = (2·level)²; of a peer's 4·N, then 30·N, then as many as dpmot's for the "
+            "next level that the peer has not reached, unless those before show that χ² is surely too large for it.",
             "",
         ]
     for heading, records in _grouped(races).items():

@@ -7,9 +7,11 @@ import torch
 from torch import Tensor
 
 from .. import SemiDiscreteProblem, certify
+from ..attempts import Attempts
 from ..certificate import Certificate
 
-JUDGE = 10**6  # seeds of the judge's certificates: no solver's
+JUDGE = 10**6  # first seed of the judge's certificates: no solver's
+CONFIDENCE = 0.99  # of each of them
 
 
 class Finished(Exception):
@@ -29,7 +31,7 @@ class Watch:
     ):
         self.problem, self.budget, self.levels, self.deadline = problem, budget, levels, deadline
         self.curve: list[dict[str, Any]] = []
-        self.spent, self.begun = 0.0, time.monotonic()
+        self.spent, self.begun, self.looks = 0.0, time.monotonic(), 0
         self.mark = 8.0 * problem.num_targets
 
     def start(self) -> None:
@@ -53,14 +55,37 @@ class Watch:
         self.start()
 
     def _certify(self, heights: Tensor) -> Certificate:
-        """A glance at few samples; where that leaves the highest level possible, a look at more."""
-        n, seed, level = self.problem.num_targets, JUDGE + 2 * len(self.curve), max(self.levels)
-        glance = certify(self.problem, heights, max(4 * n, 20_000), seed=seed)
+        """A look at few samples; at more only where these leave a level possible that the peer has not reached before.
+
+        A glance at 4·N; if it leaves the highest such level possible, a look at 30·N; then, from that level downwards,
+        at what dpmot's own certificate of the level takes (`needed`), unless χ² is surely too large for it.
+        """
+        n, lowest = self.problem.num_targets, min((p["judge"]["tv_bound"] for p in self.curve), default=float("inf"))
+        levels = [level for level in sorted(self.levels, reverse=True) if level < lowest]
+        judged = self._look(heights, 4 * n)
         # Neither of a certificate's two bounds can then fall so low: that by χ², nor that by the plug-in estimate,
         # which sampling noise lifts by ½√(N/samples) ≤ ¼.
-        if glance.chi2_interval[0] > (2 * level) ** 2 and glance.tv > level + 0.3:
-            return glance
-        return certify(self.problem, heights, max(30 * n, 20_000), seed=seed + 1)
+        if not possible(judged, levels[0]) and judged.tv > levels[0] + 0.3:
+            return judged
+        judged = self._look(heights, 30 * n)
+        for level in levels:
+            if judged.tv_bound > level and possible(judged, level) and judged.samples < needed(level, n):
+                judged = self._look(heights, needed(level, n))
+        return judged
+
+    def _look(self, heights: Tensor, samples: int) -> Certificate:
+        self.looks += 1
+        return certify(self.problem, heights, max(samples, 20_000), JUDGE + self.looks, CONFIDENCE)
+
+
+def needed(level: float, number: int) -> int:
+    """Samples that certify `number` cells to `level` where the estimate of χ² is at most 0.8 of what it allows."""
+    return Attempts(level, CONFIDENCE, number).samples(1)
+
+
+def possible(judged: Certificate, level: float) -> bool:
+    """Whether a certificate leaves a χ² of at most (2·level)², which implies TV ≤ level, within its interval."""
+    return judged.chi2_interval[0] <= (2 * level) ** 2
 
 
 def settle(tensor: Tensor) -> None:

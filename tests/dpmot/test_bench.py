@@ -8,9 +8,10 @@ import pytest
 import torch
 
 from dpmot import SemiDiscreteProblem, certify, solve
+from dpmot.attempts import Attempts
 from dpmot.bench.__main__ import main
 from dpmot.bench.peers import PEERS
-from dpmot.bench.race import reached
+from dpmot.bench.race import ours, reached
 from dpmot.bench.targets import latents
 from dpmot.bench.watch import Finished, Watch
 
@@ -77,6 +78,23 @@ def test_the_watch_stops_at_budget_level_or_deadline():
     assert not watch.due(239) and watch.due(240)
     watch.judge(torch.zeros(30), 300)
     assert not watch.due(300) and watch.due(340)
+
+
+def test_the_judge_draws_what_the_next_level_takes():
+    problem = SemiDiscreteProblem(torch.randn(30, 20, generator=torch.Generator().manual_seed(0)))
+    takes = {level: Attempts(level, 0.99, 30).samples(1) for level in (0.05, 0.01)}
+    good = solve(problem, tv=0.004).heights
+    judged = [(torch.zeros(30), 20_000), (good, takes[0.01])]  # bad ones at a glance; good ones at what 1% takes
+    for heights, samples in judged:
+        watch = Watch(problem, 1e6, (0.05, 0.01))
+        try:
+            watch.judge(heights, 240)
+        except Finished:
+            assert heights is good
+        assert watch.curve[0]["judge"]["samples"] == samples
+        assert (watch.curve[0]["judge"]["tv_bound"] <= 0.01) == (heights is good)
+    for run in ours(problem.targets, (0.05, 0.01)):
+        assert run["judge"]["samples"] == max(takes[run["level"]], 20_000) and run["judge"]["tv_bound"] <= run["level"]
 
 
 def test_race_and_report_end_to_end(tmp_path, capsys, monkeypatch):
