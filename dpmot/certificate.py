@@ -38,6 +38,7 @@ class Certificate:
     tv: plug-in estimate ½Σ|c/M − ν|, biased upward by sampling noise, capped at tv_bound.
     tv_bound: the total variation between the cells' masses and the prescribed ones is below this, at `confidence`.
     empty_cells: cells that no sample hit. Duplicate targets share one cell.
+    confidence: 1 − the error probability, which is exact inside: late attempts of a solve show a rounded 1.
     """
 
     chi2: float
@@ -91,23 +92,25 @@ def certify(
     if samples < 2:
         raise ValueError(f"a certificate needs at least 2 samples, got {samples}")
     counts = histogram(cells, cells.inner(heights), samples, (seed, STREAMS["certificate"], 0)).counts
-    return from_counts(counts, cells.masses, confidence, cells.first)
+    return from_counts(counts, cells.masses, 1 - confidence, cells.first)
 
 
-def from_counts(counts: Tensor, masses: Tensor, confidence: float = 0.99, label: Tensor | None = None) -> Certificate:
-    """Certificate of multinomial `counts` [n] against `masses` [n]; `label` [n] names the cells."""
+def from_counts(counts: Tensor, masses: Tensor, error: float = 0.01, label: Tensor | None = None) -> Certificate:
+    """Certificate of multinomial `counts` [n] against `masses` [n]; `label` [n] names the cells.
+
+    error: probability with which a statement may be wrong, 1 − confidence; may be far below the rounding of 1.
+    """
     c, nu = counts.double(), masses.double()
     total = float(c.sum())
-    alpha = 1 - confidence
-    interval = _chi2_interval(c, nu, alpha)
+    interval = _chi2_interval(c, nu, error)
     # Plug-in TV exceeds TV on average (Jensen) and one sample moves it by at most 1/M (McDiarmid). It is the smaller
-    # bound for few cells and samples alone, and gets the smaller part of α.
+    # bound for few cells and samples alone, and gets the smaller part of the error.
     plug_in = 0.5 * float((c / total - nu).abs().sum())
-    by_mcdiarmid = plug_in + math.sqrt(math.log(1 / ((1 - CHI2_SHARE) * alpha)) / (2 * total))
-    bound = min(0.5 * math.sqrt(_chi2_limit(c, nu, CHI2_SHARE * alpha)), by_mcdiarmid, 1.0)
+    by_mcdiarmid = plug_in + math.sqrt(math.log(1 / ((1 - CHI2_SHARE) * error)) / (2 * total))
+    bound = min(0.5 * math.sqrt(_chi2_limit(c, nu, CHI2_SHARE * error)), by_mcdiarmid, 1.0)
     worst = int((c / total / nu - 1).abs().argmax())
     mass, number = float(nu[worst]), len(c)
-    low, high = _binomial_interval(float(c[worst]), total, alpha / number)
+    low, high = _binomial_interval(float(c[worst]), total, error / number)
     return Certificate(
         chi2=_chi2(c, nu),
         chi2_interval=interval,
@@ -118,7 +121,7 @@ def from_counts(counts: Tensor, masses: Tensor, confidence: float = 0.99, label:
             int(label[worst]) if label is not None else worst, float(c[worst]) / total / mass, (low / mass, high / mass)
         ),
         samples=int(total),
-        confidence=confidence,
+        confidence=1 - error,
     )
 
 
@@ -182,5 +185,5 @@ def _binomial_interval(count: float, total: float, alpha: float) -> tuple[float,
     from scipy.special import betaincinv
 
     low = float(betaincinv(count, total - count + 1, alpha / 2)) if count > 0 else 0.0
-    high = float(betaincinv(count + 1, total - count, 1 - alpha / 2)) if count < total else 1.0
+    high = 1 - float(betaincinv(total - count, count + 1, alpha / 2)) if count < total else 1.0
     return low, high

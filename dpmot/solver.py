@@ -225,11 +225,11 @@ class _Solver:
         """A certificate from fresh samples, added to those of an attempt that failed narrowly; None: go on."""
         again = bool(state.counts.any())
         state.attempt += not again
-        samples, confidence = self.attempts.samples(state.attempt), 1 - self.attempts.error(state.attempt, again)
+        samples, error = self.attempts.samples(state.attempt), self.attempts.error(state.attempt, again)
         heights = self.cells.inner(self.cells.outer(state.average))  # as they will be returned, in float32
         key = (self.seed, STREAMS["certificate"], state.attempt, int(again))
         state.counts += histogram(self.cells, heights.float(), samples, key).counts
-        certificate = from_counts(state.counts, self.cells.masses, confidence, self.cells.first)
+        certificate = from_counts(state.counts, self.cells.masses, error, self.cells.first)
         state.certificate_samples += samples
         reached = {"samples": state.samples, "seconds": sum(state.seconds.values())}
         state.history.append({**certificate.to_dict(), "certificate_samples": samples, **reached})

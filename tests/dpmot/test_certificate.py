@@ -2,11 +2,16 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
+from scipy.stats import beta
 
 from dpmot import Certificate, SemiDiscreteProblem, certify, solve
+from dpmot.attempts import Attempts
+from dpmot.cells import Cells
 from dpmot.certificate import from_counts
+from dpmot.solver import _Solver
 
 GENERATOR = torch.Generator().manual_seed(0)
 
@@ -33,11 +38,11 @@ def laws():
 
 @pytest.mark.parametrize(("name", "p", "nu", "samples"), laws(), ids=[law[0] for law in laws()])
 def test_coverage(name, p, nu, samples):
-    trials, confidence = 400, 0.95
+    trials, error = 400, 0.05
     chi2, tv = float((p**2 / nu).sum() - 1), 0.5 * float((p - nu).abs().sum())
     draws = torch.distributions.Multinomial(samples, p)
     torch.manual_seed(1)
-    found = [from_counts(draws.sample(), nu, confidence) for _ in range(trials)]
+    found = [from_counts(draws.sample(), nu, error) for _ in range(trials)]
     missed = sum(not c.chi2_interval[0] - 1e-12 <= chi2 <= c.chi2_interval[1] for c in found)
     # Binomial: 400 trials at 5% miss 20 ± 4.4; 38 would be four deviations too many.
     assert missed <= 38, f"χ² missed {missed} of {trials}"
@@ -57,7 +62,7 @@ def test_interval_is_not_idle():
     """Near the null its width is a few of the known standard error √(2N)/M."""
     n, samples = 1000, 100_000
     counts = torch.distributions.Multinomial(samples, torch.full((n,), 1 / n)).sample()
-    low, high = from_counts(counts, torch.full((n,), 1 / n), 0.99).chi2_interval
+    low, high = from_counts(counts, torch.full((n,), 1 / n), 0.01).chi2_interval
     assert low >= 0 and high < 6 * math.sqrt(2 * n) / samples
 
 
@@ -111,8 +116,29 @@ def test_a_narrow_failure_is_looked_at_with_twice_the_samples(monkeypatch):
 
 def test_the_smallest_error_probabilities_have_limits_too():
     counts = torch.distributions.Multinomial(10_000, torch.full((100,), 0.01)).sample()
-    bounds = [from_counts(counts, torch.full((100,), 0.01), 1 - alpha).tv_bound for alpha in (1e-2, 1e-8, 2e-16)]
-    assert bounds == sorted(bounds) and bounds[-1] < 1
+    errors = (1e-2, 1e-8, 2e-16, 1e-30, 1e-66)
+    found = [from_counts(counts, torch.full((100,), 0.01), error) for error in errors]
+    bounds = [certificate.tv_bound for certificate in found]
+    assert bounds == sorted(set(bounds)) and bounds[-1] < 1
+    for error, certificate in zip(errors, found, strict=True):
+        hits = round(100 * certificate.worst_cell.ratio)
+        low, high = (limit / 100 for limit in certificate.worst_cell.ratio_interval)
+        tails = beta.cdf(low, hits, 10_001 - hits), beta.sf(high, hits + 1, 10_000 - hits)
+        assert np.allclose(np.divide(tails, error / 200), 1, rtol=1e-3)  # 100 cells, two sides
+
+
+def test_attempts_never_run_out_of_error_probability():
+    problem = SemiDiscreteProblem(torch.randn(30, 10, generator=GENERATOR))
+    attempts = Attempts(0.2, 0.999999, 30)
+    for attempt in range(1, 61):
+        samples, again = attempts.samples(attempt), from_counts(torch.full((30,), 1000), problem.weights)
+        errors = attempts.error(attempt, again=False), attempts.error(attempt, again=True)
+        assert errors[0] > errors[1] > 0 and 600 <= samples < 1_000_000 and attempts.narrow(again, attempt)
+    solver = _Solver(Cells.of(problem), 0.2, 0.999999, None, seed=0, subspace=0, progress=False)
+    state = solver.start(None)
+    state.attempt = 59
+    solution = solver.run(state, None)
+    assert solution.converged and certify(problem, solution.heights, 50_000, seed=1).tv_bound < 0.2
 
 
 def test_bad_input():
