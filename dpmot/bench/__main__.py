@@ -2,7 +2,7 @@
 
 race    dpmot and every peer on the same targets, judged by the same certificate: time to TV ≤ 10, 5, 2, 1%
 solve   dpmot alone, at any size; under torchrun on several GPUs
-kernel  rates of the Triton kernel against the plain matrix product and PyTorch's three steps
+kernel  rates of the Triton kernel in fp16, bf16, TF32 against the plain matrix product and PyTorch's three steps
 maps    rates of the hard, top-k and softmax maps against the bare assignment
 report  table and figures from the records in --out
 
@@ -15,6 +15,7 @@ import os
 import re
 import sys
 import time
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -116,13 +117,13 @@ def _kernel(a: argparse.Namespace) -> None:
     from . import rates
 
     records = []
-    for dim in a.dims:
-        record = rates.measure([(16384 if dim > 512 else 32768, a.targets, dim)])[0]
+    for dim, dtype in product(a.dims, (torch.float16, torch.bfloat16, torch.float32)):
+        record = rates.measure(16384 if dim > 512 else 32768, a.targets, dim, dtype)
         records.append(record)
         print(
-            f"d = {dim}: kernel {record['kernel_tflops']:.0f} TFLOP/s, matmul {record['matmul_tflops']:.0f} "
-            f"({record['of_matmul']:.0%} of it), matmul + add + argmax {record['torch_tflops']:.0f} "
-            f"({record['over_torch']:.1f} times slower)",
+            f"d = {dim}, {record['dtype']}: kernel {record['kernel_tflops']:.0f} TFLOP/s, matmul "
+            f"{record['matmul_tflops']:.0f} ({record['of_matmul']:.0%} of it), matmul + add + argmax "
+            f"{record['torch_tflops']:.0f} ({record['over_torch']:.1f} times slower)",
             flush=True,
         )
         _store(a, f"kernel-n{a.targets}", {"runs": records})

@@ -5,10 +5,10 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from .. import SemiDiscreteProblem, certify, solve
+from .machine import tf32
 from .peers import PEERS
 from .watch import CONFIDENCE, JUDGE, Finished, Watch, needed, settle
 
@@ -58,17 +58,13 @@ def peer(
     targets: Tensor, name: str, setting: str, budget: float, levels: tuple[float, ...], deadline: float = math.inf,
     seed: int = 0,
 ) -> dict[str, Any]:  # fmt: skip
-    """One peer's run at one setting: its curve (seconds, samples, certificate), and why it ended early if it did.
-
-    A GPU may round the products to TF32, as dpmot's halves do and JAX does by default.
-    """
+    """One peer's run at one setting: its curve (seconds, samples, certificate), and why it ended early if it did."""
     solver, grid = PEERS[name]
     problem = SemiDiscreteProblem(targets - targets.mean(dim=0))
     error, watch = None, Watch(problem, budget, levels, deadline)
-    precision = torch.get_float32_matmul_precision()
     try:
-        torch.set_float32_matmul_precision("high")
-        solver(problem.targets, seed, grid[setting], watch)
+        with tf32():
+            solver(problem.targets, seed, grid[setting], watch)
         error = "its schedule ended"
     except Finished:
         pass
@@ -76,8 +72,6 @@ def peer(
         error = f"not installed: {failure}"
     except Exception as failure:  # one peer's failure is a result, not the end of the race
         error = f"{type(failure).__name__}: {str(failure).splitlines()[0] if str(failure) else ''}"[:200]
-    finally:
-        torch.set_float32_matmul_precision(precision)
     return {
         "solver": name, "setting": setting, "options": grid[setting], "curve": watch.curve, "budget": budget,
         "seconds": watch.spent, "error": error,

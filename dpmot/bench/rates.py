@@ -2,58 +2,48 @@
 
 import statistics
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from .. import HardMap, SemiDiscreteProblem, SoftmaxMap, TopKMap, closed_form_heights
-
-if TYPE_CHECKING:
-    from ..kernel import Tiling
+from .machine import tf32
 
 
 def measure(
-    shapes: Iterable[tuple[int, int, int]],
-    dtype: torch.dtype = torch.float16,
-    tilings: "Iterable[Tiling]" = (),
-    repeats: int = 12,
-) -> list[dict[str, Any]]:
+    rows: int, n: int, d: int, dtype: torch.dtype = torch.float16, repeats: int = 12, device: str = "cuda"
+) -> dict[str, Any]:
     """Rates in TFLOP/s (2·B·N·d operations) of the kernel, of `x @ y.T`, and of matmul + add + argmax.
 
-    shapes: (B, N, d). Fresh random inputs; medians by CUDA events after warm-up; inputs larger than the L2 cache.
+    All three round float32 operands to TF32. Medians by CUDA events after warm-up, of random operands [B, d] and
+    [N, d]; PyTorch takes as many rows at once as it can hold scores of.
     """
-    return [_shape(*shape, dtype, list(tilings), repeats) for shape in shapes]
-
-
-def _shape(rows: int, n: int, d: int, dtype: torch.dtype, tilings: "list[Tiling]", repeats: int) -> dict[str, Any]:
     from ..kernel import argmax_scores, tiling
 
-    x = torch.randn(rows, d, device="cuda", dtype=dtype)
-    y = torch.randn(n, d, device="cuda", dtype=dtype)
-    h = torch.randn(n, device="cuda")
-    half = h.to(dtype)
-    part = max(1, 2**31 // n)  # rows whose scores PyTorch can hold at once
+    x = torch.randn(rows, d, device=device, dtype=dtype)
+    y = torch.randn(n, d, device=device, dtype=dtype)
+    h = torch.randn(n, device=device)
+    cast, rounds, part = h.to(dtype), dtype == torch.float32, max(1, 2**31 // n)
+
+    def plain() -> list[Tensor]:
+        return [torch.mm(block, y.T) for block in x.split(part)]
 
     def three_steps() -> list[Tensor]:
-        return [torch.mm(block, y.T).add_(half).argmax(dim=1) for block in x.split(part)]
+        return [torch.mm(block, y.T).add_(cast).argmax(dim=1) for block in x.split(part)]
 
-    work = 2.0 * rows * n * d / 1e12
-    matmul = work / _seconds(lambda: [torch.mm(block, y.T) for block in x.split(part)], repeats)
-    torch_rate = work / _seconds(three_steps, repeats)
-    rates = {}
-    for tile in tilings or [tiling(d, n, False, x.element_size())]:
-        rates[tile] = _rate(partial(argmax_scores, x, y, h, tile=tile), work, repeats)
-    best = max(rates, key=lambda tile: rates[tile])
-    values = _rate(partial(argmax_scores, x, y, h, values=True), work, repeats)
+    best, both = (partial(argmax_scores, x, y, h, values=values, tf32=rounds) for values in (False, True))
+    with tf32():
+        matmul, steps, kernel, second = (
+            2e-12 * rows * n * d / _seconds(call, repeats) for call in (plain, three_steps, best, both)
+        )
     return {
-        "rows": rows, "targets": n, "dim": d, "dtype": str(dtype).removeprefix("torch."),
-        "device": torch.cuda.get_device_name(),
-        "matmul_tflops": matmul, "torch_tflops": torch_rate, "kernel_tflops": rates[best], "second_tflops": values,
-        "of_matmul": rates[best] / matmul, "over_torch": rates[best] / torch_rate, "tiling": list(best),
-        "all": [[list(tile), rate] for tile, rate in rates.items()],
+        "rows": rows, "targets": n, "dim": d, "dtype": "tf32" if rounds else str(dtype).removeprefix("torch."),
+        "matmul_tflops": matmul, "torch_tflops": steps, "kernel_tflops": kernel, "second_tflops": second,
+        "of_matmul": kernel / matmul, "over_torch": kernel / steps,
+        "tiling": list(tiling(d, n, False, x.element_size())),
     }  # fmt: skip
 
 
@@ -82,14 +72,6 @@ def maps(targets: Tensor, rows: int, repeats: int = 5) -> Iterator[dict[str, Any
             "map": name, "rows": rows, "precision": hard.cells.precision, "seconds": seconds,
             "per_second": rows / seconds, "tflops": work / seconds, "of_assign": bare / seconds,
         }  # fmt: skip
-
-
-def _rate(call: Callable[[], Any], work: float, repeats: int) -> float:
-    try:
-        return work / _seconds(call, repeats)
-    except Exception as error:  # a tiling that does not fit the GPU: say so and go on
-        print(f"  left out: {str(error).splitlines()[0][:100]}")
-        return 0.0
 
 
 def _seconds(call: Callable[[], Any], repeats: int) -> float:

@@ -111,14 +111,15 @@ def _solves(records: dict[str, Any]) -> list[str]:
 def _kernel(record: dict[str, Any]) -> list[str]:
     lines = [
         f"## Kernel on {record['machine']['device']}", "",
-        "| d | N | kernel, TFLOP/s | with second best | plain matmul | of matmul | matmul + add + argmax | faster |",
-        "|---|---|---|---|---|---|---|---|",
+        "| d | N | operands | kernel, TFLOP/s | with second best | plain matmul | of matmul "
+        "| matmul + add + argmax | faster |",
+        "|---|---|---|---|---|---|---|---|---|",
     ]  # fmt: skip
     for run in record["runs"]:
         lines.append(
-            f"| {run['dim']} | {run['targets']:,} | {run['kernel_tflops']:.0f} | {run['second_tflops']:.0f} | "
-            f"{run['matmul_tflops']:.0f} | {run['of_matmul']:.0%} | {run['torch_tflops']:.0f} | "
-            f"×{run['over_torch']:.1f} |"
+            f"| {run['dim']} | {run['targets']:,} | {run['dtype']} | {run['kernel_tflops']:.0f} | "
+            f"{run['second_tflops']:.0f} | {run['matmul_tflops']:.0f} | {run['of_matmul']:.0%} | "
+            f"{run['torch_tflops']:.0f} | ×{run['over_torch']:.1f} |"
         )
     return [*lines, ""]
 

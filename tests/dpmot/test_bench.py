@@ -2,6 +2,7 @@
 
 import json
 import sys
+import time
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ import torch
 
 from dpmot import SemiDiscreteProblem, certify, solve
 from dpmot.attempts import Attempts
+from dpmot.bench import rates
 from dpmot.bench.__main__ import main
 from dpmot.bench.peers import PEERS
 from dpmot.bench.race import ours, reached
@@ -163,3 +165,38 @@ def test_the_name_says_what_the_targets_are_made_of(tmp_path):
     assert np.allclose(found[:8], own) and np.allclose(found[8:16], own[..., ::-1])
     means = (own[:, None] + own[None, ..., ::-1]).reshape(64, -1) / 2
     assert all(np.isclose(means, one.reshape(-1), atol=1e-6).all(axis=1).any() for one in found[16:])
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
+def test_rates_are_of_what_they_say(dtype, monkeypatch):
+    pytest.importorskip("triton")
+    device, asked = "cuda" if torch.cuda.is_available() else "cpu", []
+
+    def kernel(x, y, h, *, values, tf32):
+        asked.append((x.shape, y.shape, x.dtype, values, tf32, torch.get_float32_matmul_precision()))
+        time.sleep(0.05)
+
+    monkeypatch.setattr("dpmot.kernel.argmax_scores", kernel)
+    before = torch.get_float32_matmul_precision()
+    found = rates.measure(64, 300, 16, dtype, repeats=3, device=device)
+    assert torch.get_float32_matmul_precision() == before
+    rounds = dtype == torch.float32
+    assert set(asked) == {((64, 16), (300, 16), dtype, values, rounds, "high") for values in (True, False)}
+    assert found["dtype"] == ("tf32" if rounds else str(dtype)[6:]) and found["over_torch"] > 0
+    if device == "cpu":  # CUDA events do not see the host asleep
+        assert 0.5 < found["kernel_tflops"] / (2e-12 * 64 * 300 * 16 / 0.05) <= 1
+    monkeypatch.setattr("dpmot.kernel.argmax_scores", lambda *_, **__: 1 / 0)
+    with pytest.raises(ZeroDivisionError):  # a kernel that fails has no rate
+        rates.measure(64, 300, 16, dtype, device=device)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_kernel_rates_end_to_end(tmp_path):
+    assert main(["kernel", "--targets", "4096", "--dims", "64", "256", "--out", str(tmp_path)]) == 0
+    runs = json.loads((tmp_path / "kernel-n4096.json").read_text())["runs"]
+    types = ("float16", "bfloat16", "tf32")
+    assert [(run["dim"], run["dtype"]) for run in runs] == [(dim, dtype) for dim in (64, 256) for dtype in types]
+    assert all(run["kernel_tflops"] > 1 for run in runs)
+    assert main(["report", "--out", str(tmp_path)]) == 0
+    assert "| 256 | 4,096 | tf32 |" in (tmp_path / "OT.md").read_text()
