@@ -89,6 +89,9 @@ def alignflow(targets: Tensor, seed: int, options: dict[str, Any], watch: Watch)
 def pot(targets: Tensor, seed: int, options: dict[str, Any], watch: Watch) -> None:
     """POT's `solve_semidiscrete`; the cost leaves out ‖x‖², which changes nothing but time.
 
+    options: POT's own; lr_scale multiplies its default lr0 = √(N·batch_size). By default the entropy falls with the
+    iterations, from 0.1 as 0.1/√t; "no entropy" turns that off (decreasing_reg), and the argmax takes its place.
+
     Its steps and entropy depend on the number of the iteration alone, so its running average is what a shorter run
     would have returned. It hands out no iterates, but calls the sampler in between, which reads it from there.
     """
@@ -115,7 +118,11 @@ def pot(targets: Tensor, seed: int, options: dict[str, Any], watch: Watch) -> No
 
 
 def ott(targets: Tensor, seed: int, options: dict[str, Any], watch: Watch) -> None:
-    """OTT-JAX's `SemidiscreteSolver`, stepped through its public `step` (compiled), without entropy."""
+    """OTT-JAX's `SemidiscreteSolver`, stepped through its public `step` (compiled), without entropy.
+
+    options: batch; lr of optax's Adam, which decays exponentially: by one half in `halve`·N samples, 400·N in all
+    settings. OTT-JAX has no schedule of its own; the moving average of its iterates (g_ema) is what is judged.
+    """
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # the judge needs the GPU's memory too
     import jax
     import optax
@@ -160,10 +167,12 @@ PEERS: dict[str, tuple[Peer, dict[str, dict[str, Any]]]] = {
         pot,
         {
             "default": {"batch_size": 32},
+            "batch 256": {"batch_size": 256},
             "batch 256, no entropy": {"batch_size": 256, "decreasing_reg": False},
             "batch 256, no entropy, 10 lr": {"batch_size": 256, "decreasing_reg": False, "lr_scale": 10.0},
             "batch 256, no entropy, 100 lr": {"batch_size": 256, "decreasing_reg": False, "lr_scale": 100.0},
             "batch 256, no entropy, 1000 lr": {"batch_size": 256, "decreasing_reg": False, "lr_scale": 1000.0},
+            "batch 4096, no entropy, 100 lr": {"batch_size": 4096, "decreasing_reg": False, "lr_scale": 100.0},
         },
     ),
     "OTT-JAX": (
@@ -173,6 +182,7 @@ PEERS: dict[str, tuple[Peer, dict[str, dict[str, Any]]]] = {
             "Adam 0.1": {"batch": 1024, "lr": 0.1, "halve": 400},
             "Adam 1": {"batch": 1024, "lr": 1.0, "halve": 400},
             "Adam 10": {"batch": 1024, "lr": 10.0, "halve": 400},
+            "Adam 100": {"batch": 1024, "lr": 100.0, "halve": 400},
         },
     ),
     "DPM-OT (released scheme)": (
