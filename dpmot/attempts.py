@@ -7,21 +7,29 @@ bound), whichever ends the solve. The numbers of samples depend on the attempt a
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 from statistics import NormalDist
+
+from torch import Tensor
 
 from .certificate import CHI2_SHARE, Certificate
 
 WIDTH = 0.2  # of the χ² asked for: distance of a certificate's limit from its estimate
 MIN_SAMPLES = 20  # per cell, so that a cell found empty is nearly empty indeed
+TINY = 0.05  # of tv: prescribed mass at most of the cells that are expected to be hit less than once
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Attempts:
-    """Attempts at certifying total variation `tv` at `confidence` for `num` cells; the first has number 1."""
+    """Attempts at certifying total variation `tv` at `confidence` for cells of `masses` [n]; the first has number 1."""
 
     tv: float
     confidence: float
-    num: int
+    masses: Tensor
+
+    @property
+    def num(self) -> int:
+        return len(self.masses)
 
     @property
     def chi2(self) -> float:
@@ -36,13 +44,19 @@ class Attempts:
         """Of each look: enough for a first limit that lies WIDTH of the χ² asked for above the estimate."""
         z = self._quantile(attempt, again=False)
         null = z * math.sqrt(2 * self.num) / (WIDTH * self.chi2)
-        return int(max(MIN_SAMPLES * self.num, null, 18 * z**2 / self.chi2))
+        return max(int(max(MIN_SAMPLES * self.num, null, 18 * z**2 / self.chi2)), math.ceil(1 / self._resolved))
 
     def narrow(self, certificate: Certificate, attempt: int) -> bool:
         """Whether a first look's estimate would do with twice the samples."""
         chi2, total = max(certificate.chi2, 0.0), 2 * certificate.samples
         width = math.sqrt(2 * self.num / total**2 + 4 * chi2 / total)
         return chi2 + self._quantile(attempt, again=True) * width <= self.chi2
+
+    @cached_property
+    def _resolved(self) -> float:
+        """The smallest mass of a cell that has to be told apart: all below it amount to TINY of tv at most."""
+        ordered = self.masses.sort().values
+        return float(ordered[int((ordered.cumsum(0) <= TINY * self.tv).sum())])
 
     def _quantile(self, attempt: int, again: bool) -> float:
         """Of the normal law, for the limit on χ²."""

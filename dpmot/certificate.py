@@ -19,6 +19,7 @@ from .problem import SemiDiscreteProblem
 from .sampling import histogram
 
 CHI2_SHARE = 0.95  # of the error probability, for the bound through χ²
+TINY_SHARE = 0.1  # of that again, for the observed mass of tiny cells, where there are some
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,9 @@ class WorstCell:
 class Certificate:
     """What `samples` fresh samples say about the cells' masses.
 
-    chi2: unbiased estimate of χ² (can be slightly negative near 0); chi2_interval: two-sided, at `confidence`.
+    chi2: unbiased estimate of χ² (can be slightly negative near 0); chi2_interval: two-sided, at `confidence`. Cells
+        too `tiny` for these samples are joined to the largest cell first; there are none where all are expected to be
+        hit once or more.
     tv: plug-in estimate ½Σ|c/M − ν|, biased upward by sampling noise, capped at tv_bound.
     tv_bound: the total variation between the cells' masses and the prescribed ones is below this, at `confidence`.
     empty_cells: cells that no sample hit. Duplicate targets share one cell.
@@ -102,18 +105,18 @@ def from_counts(counts: Tensor, masses: Tensor, error: float = 0.01, label: Tens
     """
     c, nu = counts.double(), masses.double()
     total = float(c.sum())
-    interval = _chi2_interval(c, nu, error)
     # Plug-in TV exceeds TV on average (Jensen) and one sample moves it by at most 1/M (McDiarmid). It is the smaller
     # bound for few cells and samples alone, and gets the smaller part of the error.
     plug_in = 0.5 * float((c / total - nu).abs().sum())
     by_mcdiarmid = plug_in + math.sqrt(math.log(1 / ((1 - CHI2_SHARE) * error)) / (2 * total))
-    bound = min(0.5 * math.sqrt(_chi2_limit(c, nu, CHI2_SHARE * error)), by_mcdiarmid, 1.0)
+    bound = min(_bound_by_chi2(c, nu, CHI2_SHARE * error), by_mcdiarmid, 1.0)
+    joined = _joined(c, nu, tiny(nu, total))
     worst = int((c / total / nu - 1).abs().argmax())
     mass, number = float(nu[worst]), len(c)
     low, high = _binomial_interval(float(c[worst]), total, error / number)
     return Certificate(
-        chi2=_chi2(c, nu),
-        chi2_interval=interval,
+        chi2=_chi2(*joined),
+        chi2_interval=_chi2_interval(*joined, error),
         tv=min(plug_in, bound),
         tv_bound=bound if number > 1 else 0.0,
         empty_cells=int((c == 0).sum()),
@@ -123,6 +126,41 @@ def from_counts(counts: Tensor, masses: Tensor, error: float = 0.01, label: Tens
         samples=int(total),
         confidence=1 - error,
     )
+
+
+def tiny(nu: Tensor, samples: float) -> Tensor:
+    """Which cells are too small for χ²: expected less than one sample, and less than a tenth of 1/n. [n] bool.
+
+    Their terms c(c − 1)/ν are nearly always 0, and enormous else: no limit drawn from them holds.
+    """
+    return nu < 1 / max(samples, 10 * len(nu))
+
+
+def _joined(values: Tensor, nu: Tensor, some: Tensor) -> tuple[Tensor, Tensor]:
+    """Of values [n] and masses [n], with the sums over `some` cells added to those of the largest cell."""
+    if not bool(some.any()):
+        return values, nu
+    largest = nu[~some].argmax()
+    values, nu, rest = values[~some], nu[~some], (values[some].sum(), nu[some].sum())
+    values[largest] += rest[0]
+    nu[largest] += rest[1]
+    return values, nu
+
+
+def _bound_by_chi2(c: Tensor, nu: Tensor, error: float) -> float:
+    """Limit on the total variation: ½√χ² (Cauchy-Schwarz) of the cells that are not tiny, and what those can add.
+
+    Let S be the tiny cells, of masses P (true) and N (prescribed), and TV' the total variation after they are joined to
+    another cell b. Then TV ≤ TV' + max(P, N): as |p_b − ν_b| ≤ |(p_b + P) − (ν_b + N)| + |P − N| (triangle inequality),
+    2·TV ≤ 2·TV' + |P − N| + Σ_S |p_i − ν_i| ≤ 2·TV' + |P − N| + P + N = 2·TV' + 2·max(P, N).
+    P, a single probability, has the upper limit of Clopper and Pearson.
+    """
+    some = tiny(nu, float(c.sum()))
+    if not bool(some.any()):
+        return 0.5 * math.sqrt(_chi2_limit(c, nu, error))
+    mass = _binomial_interval(float(c[some].sum()), float(c.sum()), 2 * TINY_SHARE * error)[1]
+    limit = _chi2_limit(*_joined(c, nu, some), (1 - TINY_SHARE) * error)
+    return 0.5 * math.sqrt(limit) + max(mass, float(nu[some].sum()))
 
 
 def _chi2(c: Tensor, nu: Tensor) -> float:

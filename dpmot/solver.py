@@ -9,6 +9,7 @@ sampling floor χ² ≈ N/S after S samples (Polyak and Juditsky 1992; Genans et
 import math
 import time
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import torch
@@ -111,9 +112,9 @@ class _Solver:
     def batch(self) -> int:
         return max(2 * self.cells.num, 512)
 
-    @property
+    @cached_property
     def attempts(self) -> Attempts:
-        return Attempts(self.tv, self.confidence, self.cells.num)
+        return Attempts(self.tv, self.confidence, self.cells.masses)
 
     @property
     def limit(self) -> int:

@@ -10,7 +10,7 @@ from scipy.stats import beta
 from dpmot import Certificate, SemiDiscreteProblem, certify, solve
 from dpmot.attempts import Attempts
 from dpmot.cells import Cells
-from dpmot.certificate import from_counts
+from dpmot.certificate import from_counts, tiny
 from dpmot.solver import _Solver
 
 GENERATOR = torch.Generator().manual_seed(0)
@@ -33,13 +33,28 @@ def laws():
         ("null of unequal masses", heavy, heavy, 20_000),
         ("two cells", pair, torch.full((2,), 0.5, dtype=torch.float64), 500),
         ("fewer samples than cells", tilt, flat, 150),
+        ("tiny cells", crumbs(0.45, 4e-6), crumbs(0.5, 1e-9), 10_000),
+        ("tiny cells, too large", crumbs(0.5, 4e-5), crumbs(0.5, 1e-6), 10_000),
     ]
+
+
+def crumbs(first, each):
+    """Two large cells and 300 tiny ones."""
+    return torch.tensor([first, 1 - first - 300 * each, *[each] * 300], dtype=torch.float64)
+
+
+def chi2_of(p, nu, samples):
+    """Of the cells that are not tiny, the others joined to the largest, by hand."""
+    large = [j for j in range(len(p)) if nu[j] * samples >= 1 or nu[j] * len(p) >= 0.1]
+    big = max(large, key=lambda j: nu[j])
+    rest = [1 - sum(float(law[j]) for j in large if j != big) for law in (p, nu)]
+    return sum(float((p[j] - nu[j]) ** 2 / nu[j]) for j in large if j != big) + (rest[0] - rest[1]) ** 2 / rest[1]
 
 
 @pytest.mark.parametrize(("name", "p", "nu", "samples"), laws(), ids=[law[0] for law in laws()])
 def test_coverage(name, p, nu, samples):
     trials, error = 400, 0.05
-    chi2, tv = float((p**2 / nu).sum() - 1), 0.5 * float((p - nu).abs().sum())
+    chi2, tv = chi2_of(p, nu, samples), 0.5 * float((p - nu).abs().sum())
     draws = torch.distributions.Multinomial(samples, p)
     torch.manual_seed(1)
     found = [from_counts(draws.sample(), nu, error) for _ in range(trials)]
@@ -56,6 +71,24 @@ def test_coverage(name, p, nu, samples):
     mean = sum(c.chi2 for c in found) / trials
     spread = math.sqrt(sum((c.chi2 - mean) ** 2 for c in found) / trials / trials)
     assert abs(mean - chi2) < 4.5 * spread + 1e-12, "χ² is estimated with a bias"
+
+
+def test_tiny_cells_cost_little_and_others_nothing():
+    prescribed, counts = crumbs(0.5, 1e-9), torch.tensor([5000, 5000, *[0] * 300])
+    found, pair = from_counts(counts, prescribed), from_counts(counts[:2], torch.full((2,), 0.5))
+    assert 0 < found.tv_bound - pair.tv_bound < 8e-4 and abs(found.chi2 - pair.chi2) < 1e-5  # no hits: log(1/α)/M
+    flat = torch.full((200,), 1 / 200, dtype=torch.float64)
+    counts = torch.distributions.Multinomial(40, flat).sample()
+    chi2 = float((counts * (counts - 1)).sum()) * 200 / (40 * 39) - 1
+    assert not tiny(flat, 40).any() and abs(from_counts(counts, flat).chi2 - chi2) < 1e-9
+
+
+def test_tiny_targets_do_not_keep_a_solve_from_its_goal():
+    """Half of the cells have masses that 20 samples a cell would not tell from nothing."""
+    masses = torch.cat([torch.full((100,), 1e-4), torch.full((100,), 99e-4)]).double()
+    problem = SemiDiscreteProblem(torch.randn(200, 12, generator=torch.Generator().manual_seed(1)), masses=masses)
+    solution = solve(problem, tv=0.1)
+    assert solution.converged and not tiny(masses, solution.certificate.samples).any()
 
 
 def test_interval_is_not_idle():
@@ -129,7 +162,7 @@ def test_the_smallest_error_probabilities_have_limits_too():
 
 def test_attempts_never_run_out_of_error_probability():
     problem = SemiDiscreteProblem(torch.randn(30, 10, generator=GENERATOR))
-    attempts = Attempts(0.2, 0.999999, 30)
+    attempts = Attempts(0.2, 0.999999, problem.weights)
     for attempt in range(1, 61):
         samples, again = attempts.samples(attempt), from_counts(torch.full((30,), 1000), problem.weights)
         errors = attempts.error(attempt, again=False), attempts.error(attempt, again=True)
