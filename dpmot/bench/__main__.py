@@ -23,7 +23,7 @@ import torch
 import torch.distributed as dist
 
 from . import race
-from .machine import describe
+from .machine import describe, pinned
 from .targets import latents
 
 OURS = 0.4  # dpmot's part of --limit at most
@@ -41,9 +41,10 @@ def main(argv: list[str] | None = None) -> int:
 
 def _race(a: argparse.Namespace) -> None:
     settings, levels, begun = race.settings(a.peers), tuple(a.tv), time.monotonic()
-    for done, sigma in enumerate(a.sigma):
-        limit = (a.limit - (time.monotonic() - begun)) / (len(a.sigma) - done) if a.limit else float("inf")
-        _race_at(a, sigma, settings, levels, time.monotonic() + limit)
+    with pinned(a.threads, _device(a)):
+        for done, sigma in enumerate(a.sigma):
+            limit = (a.limit - (time.monotonic() - begun)) / (len(a.sigma) - done) if a.limit else float("inf")
+            _race_at(a, sigma, settings, levels, time.monotonic() + limit)
 
 
 def _race_at(
@@ -209,6 +210,8 @@ def _parser() -> argparse.ArgumentParser:
             command.add_argument("--budget", type=float, default=60, help="seconds for each peer and setting")
             limit = "seconds for everything; the budget is cut to what fits, alike for all peers"
             command.add_argument("--limit", type=float, help=limit)
+            threads = "host threads of every solver; on the CPU as many cores"
+            command.add_argument("--threads", type=int, default=torch.get_num_threads(), help=threads)
             peers = f"only these, each as PEER or 'PEER: SETTING', in a record of their own; of {list(race.PEERS)}"
             command.add_argument("--peers", nargs="+", metavar="PEER", help=peers)
     return parser

@@ -29,6 +29,8 @@ def describe(device: torch.device | str) -> dict[str, Any]:
         "driver": output("nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader") if on_gpu else None,
         "cuda": torch.version.cuda if on_gpu else None,
         "processor": processor(),
+        "threads": torch.get_num_threads(),
+        "cores": len(_cores()),
         "python": platform.python_version(),
         "torch": torch.__version__,
         **{name: installed(name) for name in PACKAGES},
@@ -74,6 +76,32 @@ def processor() -> str:
         return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
     except (OSError, StopIteration):
         return platform.processor() or platform.machine()
+
+
+@contextmanager
+def pinned(threads: int, device: torch.device | str) -> Iterator[None]:
+    """`threads` host threads meanwhile for PyTorch; on the CPU for XLA too, which starts one for every core it may use.
+
+    So on the CPU the process keeps to as many cores, where the system can pin it. ValueError for fewer than one.
+    """
+    if threads < 1:
+        raise ValueError(f"a solver needs at least one thread, got {threads}")
+    before, cores = torch.get_num_threads(), _cores()
+    torch.set_num_threads(threads)
+    pins = torch.device(device).type == "cpu" and hasattr(os, "sched_setaffinity")
+    try:
+        if pins:
+            os.sched_setaffinity(0, cores[:threads])
+        yield
+    finally:
+        torch.set_num_threads(before)
+        if pins:
+            os.sched_setaffinity(0, cores)
+
+
+def _cores() -> list[int]:
+    """Those that the process may use."""
+    return sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else list(range(os.cpu_count() or 1))
 
 
 @contextmanager

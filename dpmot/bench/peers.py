@@ -29,7 +29,7 @@ def adam(targets: Tensor, seed: int, options: dict[str, Any], watch: Watch) -> N
     """
     n, d = targets.shape
     rng = torch.Generator(targets.device)
-    lr, samples = options["lr"], int(options.get("per_step", 0) * n) or options["samples"]
+    lr, samples = options["lr"], batches(options, n)[0]
     doublings = options.get("doublings", math.inf)
     h, m, v = (torch.zeros(n, device=targets.device) for _ in range(3))
     used, bad, best = 0, 0, math.inf
@@ -40,10 +40,10 @@ def adam(targets: Tensor, seed: int, options: dict[str, Any], watch: Watch) -> N
             rng.manual_seed(seed)
         counts, left = torch.zeros(n, device=targets.device), samples
         while left:
-            batch = min(left, options["batch"])
-            x = torch.randn(batch, d, generator=rng, device=targets.device)
+            part = min(left, options["batch"])
+            x = torch.randn(part, d, generator=rng, device=targets.device)
             counts += torch.addmm(h, x, targets.T).argmax(dim=1).bincount(minlength=n)
-            left -= batch
+            left -= part
         used += samples
         gradient = counts / samples - 1 / n
         m.mul_(0.9).add_(gradient, alpha=0.1)
@@ -159,6 +159,15 @@ def ott(targets: Tensor, seed: int, options: dict[str, Any], watch: Watch) -> No
         if watch.due(used):
             potential = torch.from_numpy(np.array(state.g_ema)).to(targets.device)
             watch.judge((potential - squares) / 2, used)
+
+
+def batches(options: dict[str, Any], n: int) -> list[int]:
+    """Samples of a step for `n` targets, of every stage; `adam`, who may double them, begins with these."""
+    if "stages" in options:
+        return [stage[2] for stage in options["stages"]]
+    if "per_step" in options:
+        return [int(options["per_step"] * n)]
+    return [next(options[name] for name in ("samples", "batch_size", "batch") if name in options)]
 
 
 # Name -> (solver, settings tried). The first setting is the authors' own where they give one; the others a stated grid.

@@ -1,5 +1,6 @@
 """The race: every solver on the same targets and source, judged by the same certificate from outside."""
 
+import hashlib
 import math
 import time
 from collections.abc import Iterator
@@ -9,7 +10,7 @@ from torch import Tensor
 
 from .. import SemiDiscreteProblem, certify, solve
 from .machine import tf32
-from .peers import PEERS
+from .peers import PEERS, batches
 from .watch import CONFIDENCE, JUDGE, Finished, Watch, needed, settle
 
 LEVELS = (0.10, 0.05, 0.02, 0.01)
@@ -31,11 +32,12 @@ def ours(
         settle(targets)
         spent = time.monotonic() - begun
         left, rate = max(left - spent, 0.0), solution.samples / spent
-        judged = certify(problem, solution.heights, max(needed(level, len(targets)), 20_000), JUDGE, CONFIDENCE)
+        judged = certify(problem, solution.heights, max(needed(level, problem), 20_000), JUDGE, CONFIDENCE)
         yield {
             "solver": "dpmot", "setting": "default", "level": level, "seconds": spent,
             "samples": solution.samples, "max_samples": limit, "converged": solution.converged,
             "certificate": solution.certificate.to_dict(), "phases": solution.seconds,
+            "heights_sha256": hashlib.sha256(solution.heights.numpy().tobytes()).hexdigest(),
             "judge": judged.to_dict(), "history": solution.history, "summary": str(solution),
         }  # fmt: skip
 
@@ -73,7 +75,8 @@ def peer(
     except Exception as failure:  # one peer's failure is a result, not the end of the race
         error = f"{type(failure).__name__}: {str(failure).splitlines()[0] if str(failure) else ''}"[:200]
     return {
-        "solver": name, "setting": setting, "options": grid[setting], "curve": watch.curve, "budget": budget,
+        "solver": name, "setting": setting, "options": grid[setting], "batch": batches(grid[setting], len(targets)),
+        "curve": watch.curve, "budget": budget,
         "seconds": watch.spent, "error": error,
     }  # fmt: skip
 

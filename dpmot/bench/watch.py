@@ -69,8 +69,8 @@ class Watch:
             return judged
         judged = self._look(heights, 30 * n)
         for level in levels:
-            if judged.tv_bound > level and possible(judged, level) and judged.samples < needed(level, n):
-                judged = self._look(heights, needed(level, n))
+            if judged.tv_bound > level and possible(judged, level) and judged.samples < needed(level, self.problem):
+                judged = self._look(heights, needed(level, self.problem))
         return judged
 
     def _look(self, heights: Tensor, samples: int) -> Certificate:
@@ -78,9 +78,9 @@ class Watch:
         return certify(self.problem, heights, max(samples, 20_000), JUDGE + self.looks, CONFIDENCE)
 
 
-def needed(level: float, number: int) -> int:
-    """Samples that certify `number` cells to `level` where the estimate of χ² is at most 0.8 of what it allows."""
-    return Attempts(level, CONFIDENCE, number).samples(1)
+def needed(level: float, problem: SemiDiscreteProblem) -> int:
+    """Samples that certify heights to `level` where the estimate of χ² is at most 0.8 of what it allows."""
+    return Attempts(level, CONFIDENCE, problem.weights).samples(1)
 
 
 def possible(judged: Certificate, level: float) -> bool:

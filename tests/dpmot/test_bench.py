@@ -1,5 +1,6 @@
 """The benchmark runs end to end on synthetic targets, its peers solve what they claim to, mistakes are one line."""
 
+import hashlib
 import json
 import sys
 import time
@@ -12,6 +13,7 @@ from dpmot import SemiDiscreteProblem, certify, solve
 from dpmot.attempts import Attempts
 from dpmot.bench import rates
 from dpmot.bench.__main__ import main
+from dpmot.bench.machine import describe, pinned
 from dpmot.bench.peers import PEERS
 from dpmot.bench.race import ours, reached
 from dpmot.bench.targets import latents
@@ -107,7 +109,7 @@ def test_the_watch_stops_at_budget_level_or_deadline():
 
 def test_the_judge_draws_what_the_next_level_takes():
     problem = SemiDiscreteProblem(torch.randn(30, 20, generator=torch.Generator().manual_seed(0)))
-    takes = {level: Attempts(level, 0.99, 30).samples(1) for level in (0.05, 0.01)}
+    takes = {level: Attempts(level, 0.99, problem.weights).samples(1) for level in (0.05, 0.01)}
     good = solve(problem, tv=0.004).heights
     judged = [(torch.zeros(30), 20_000), (good, takes[0.01])]  # bad ones at a glance; good ones at what 1% takes
     for heights, samples in judged:
@@ -122,9 +124,26 @@ def test_the_judge_draws_what_the_next_level_takes():
         assert run["judge"]["samples"] == max(takes[run["level"]], 20_000) and run["judge"]["tv_bound"] <= run["level"]
 
 
+def test_records_tell_equal_heights():
+    targets = torch.randn(30, 20, generator=torch.Generator().manual_seed(0))
+    run, again, other = (next(ours(targets, (0.1,), seed=seed)) for seed in (0, 0, 1))
+    heights = solve(SemiDiscreteProblem(targets), tv=0.1).heights.numpy().tobytes()
+    assert run["heights_sha256"] == again["heights_sha256"] == hashlib.sha256(heights).hexdigest()
+    assert run["heights_sha256"] != other["heights_sha256"]
+
+
+def test_threads_are_pinned_and_recorded():
+    before = describe("cpu")
+    with pinned(1, "cpu"):
+        assert (describe("cpu")["threads"], describe("cpu")["cores"]) == (1, 1)
+    assert describe("cpu") == before
+    with pinned(before["threads"] + 1, "cuda"):
+        assert describe("cpu")["threads"] == before["threads"] + 1 and describe("cpu")["cores"] == before["cores"]
+
+
 def test_race_and_report_end_to_end(tmp_path, capsys, monkeypatch):
     options = ["--targets", "24", "--sigma", "0.1", "0.5", "--data", "/nowhere", "--out", str(tmp_path)]
-    race = ["race", *options, "--tv", "0.2", "--peers", "AE-OT (pyOMT)", "OTT-JAX: Adam 1", *CPU]
+    race = ["race", *options, "--tv", "0.2", "--threads", "1", "--peers", "AE-OT (pyOMT)", "OTT-JAX: Adam 1", *CPU]
     monkeypatch.setitem(sys.modules, "optax", None)  # as if it were not installed
     monkeypatch.setenv("DPMOT_COMMIT", "abc-dirty")
     assert main([*race, "--budget", "0.2", "--limit", "100"]) == 0
@@ -137,7 +156,8 @@ def test_race_and_report_end_to_end(tmp_path, capsys, monkeypatch):
     mine = record["runs"][0]
     assert mine["converged"] and mine["judge"]["tv_bound"] <= 0.2 and "synthetic" in record["problem"]["targets"]
     first_peer = next(run for run in record["runs"] if run["solver"] == "AE-OT (pyOMT)")
-    assert reached(first_peer["curve"], 1.0) is not None
+    assert reached(first_peer["curve"], 1.0) is not None and first_peer["batch"] == [20_000]
+    assert record["machine"]["threads"] == record["machine"]["cores"] == 1
     assert main(["maps", *options, "--rows", "64", *CPU]) == 0
     assert main(["report", "--out", str(tmp_path)]) == 0
     table = (tmp_path / "OT.md").read_text()
@@ -152,6 +172,7 @@ def test_race_and_report_end_to_end(tmp_path, capsys, monkeypatch):
     for arguments in (
         ["report", "--out", str(tmp_path / "none")],
         ["race", *options, "--tv", "7", *CPU],
+        ["race", *options, "--threads", "0", *CPU],
         ["race", *options, "--peers", "nobody", *CPU],
         ["race", *options, "--peers", "OTT-JAX: none such", *CPU],
         ["solve", "--targets", "0", "--data", "/nowhere", *CPU],
