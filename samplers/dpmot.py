@@ -1,5 +1,6 @@
 """DPM-OT as its paper describes it: one semi-discrete OT map in place of most of the trajectory."""
 
+import math
 from abc import abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -37,7 +38,7 @@ class Latents:
 
 
 def make_latents(problem: Problem, targets: str, count: int, sigma_m: float, seed: int) -> Latents:
-    """Targets from a split of the problem, or from the model itself; ε_i depends on `seed` and i alone.
+    """Targets from a split of the problem, or from the model itself; ε depends on `seed` and the shape alone.
 
     `targets="model"` draws x_i by `long_run`, which the problem may remember.
     """
@@ -95,8 +96,10 @@ class LatentSampler(Sampler):
             raise OptionError(f"unknown targets '{self.targets}': choose one of {', '.join(TARGETS)}")
         if self.count < 1 or self.chain < 1:
             raise OptionError(f"count and chain must be at least 1, got {self.count} and {self.chain}")
-        if self.sigma_m is not None and not self.sigma_m > 0:
-            raise OptionError(f"sigma_m must be positive, got {self.sigma_m:g}")
+        for name in ("sigma_m", "sigma_min"):
+            level = getattr(self, name)
+            if level is not None and not 0 < level < math.inf:
+                raise OptionError(f"{name} must be positive and finite, got {level:g}")
 
     def solver(self) -> ReverseSampler:
         """The reverse solver with its options."""
@@ -116,7 +119,8 @@ class LatentSampler(Sampler):
 
     def fit(self, problem: Problem, nfe: int, progress: bool = False) -> "FittedLatent":
         self.check(nfe)
-        sigma_m, sigma_min = self.level(nfe), self.sigma_min or problem.sigma_min
+        sigma_m = self.level(nfe)
+        sigma_min = problem.sigma_min if self.sigma_min is None else self.sigma_min
         if sigma_m <= sigma_min:
             raise OptionError(f"the level σ_M = {sigma_m:g} must lie above sigma_min = {sigma_min:g}")
         latents = make_latents(problem, self.targets, self.count, sigma_m, self.target_seed)
@@ -193,8 +197,12 @@ class DPMOT(LatentSampler):
         super().__post_init__()
         if self.map not in ("hard", "top-k", "softmax"):
             raise OptionError(f"unknown map '{self.map}': choose hard, top-k or softmax")
-        if self.solve_samples < 1:
-            raise OptionError(f"solve_samples must be at least 1, got {self.solve_samples}")
+        for name in ("solve_samples", "k"):
+            if getattr(self, name) < 1:
+                raise OptionError(f"{name} must be at least 1, got {getattr(self, name)}")
+        for name in ("angle", "temperature"):
+            if not getattr(self, name) > 0:
+                raise OptionError(f"{name} must be positive, got {getattr(self, name):g}")
         if not (0 < self.tv < 1 and 0 < self.confidence < 1):
             raise OptionError(f"tv and confidence must lie in (0, 1), got {self.tv:g} and {self.confidence:g}")
 

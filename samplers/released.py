@@ -4,6 +4,7 @@ Written anew from reading that code. Each way in which it differs from the descr
 with the released behaviour as its default. Levels are in units of images in [−1, 1], twice those of the release.
 """
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from time import perf_counter
@@ -24,9 +25,8 @@ from samplers.registry import lookup, register
 class DPMOTReleased(Sampler):
     """Uniform source, uncentred Adam, latents from the test split, and a chain that starts below their level.
 
-    The ladder is σ_j, j = 0..L−1, geometric. Latents are noised at σ[L−B]; the chain starts at σ[L−⌊B/n⌋] and makes n
-    Langevin steps a level (B mod n at the last, where that is not 0), then one denoising evaluation. So a budget of
-    NFE = B + 1 is used up where n divides B.
+    The ladder is σ_j, j = 0..L−1, geometric. Latents are noised at σ[L−B]; the chain starts at σ[L−⌈B/n⌉] and makes n
+    Langevin steps a level (B mod n at the last, where that is not 0), then one denoising evaluation: NFE = B + 1.
 
     Attributes:
         targets: `test`, as `test()` of the release noises the test images; `train` or `model` otherwise.
@@ -35,7 +35,7 @@ class DPMOTReleased(Sampler):
         source: `uniform` on [0, 1]^d, or `gaussian`.
         centred: subtract the means of source and targets before solving (the release does not).
         iterations: Adam's iterations (the release runs 1,000, from 9,000 to 10,000, on heights that it doesn't ship).
-        lr: Adam's step.
+        lr: Adam's step; twice the release's 0.1, as heights scale with the levels.
         bias_correction: Adam's correction of its moments (the release has none).
         tol: stop at ‖gradient‖₂ < tol with no empty cell; it lies below the sampling noise at N = 10,000.
         reverse: `ladder`, the release's chain of Langevin steps, or any registered reverse solver from where it starts.
@@ -47,6 +47,7 @@ class DPMOTReleased(Sampler):
 
     summary: ClassVar[str] = "the released code's scheme: uniform source, mismatched level, Langevin"
     paper: ClassVar[str] = "github.com/cognaclee/DPM-OT, commit b7956eb"
+    version: ClassVar[int] = 2
 
     targets: str = "test"
     count: int = 1000
@@ -54,7 +55,7 @@ class DPMOTReleased(Sampler):
     source: str = "uniform"
     centred: bool = False
     iterations: int = 1000
-    lr: float = 0.1
+    lr: float = 0.2
     bias_correction: bool = False
     tol: float = 8e-4
     reverse: str = "ladder"
@@ -76,7 +77,10 @@ class DPMOTReleased(Sampler):
         for name in ("count", "iterations", "n_steps_each", "levels"):
             if getattr(self, name) < 1:
                 raise OptionError(f"{name} must be at least 1, got {getattr(self, name)}")
-        if not 0 < self.sigma_min < self.sigma_max:
+        for name in ("lr", "step"):
+            if not getattr(self, name) > 0:
+                raise OptionError(f"{name} must be positive, got {getattr(self, name):g}")
+        if not 0 < self.sigma_min < self.sigma_max < math.inf:
             raise OptionError(f"needs 0 < sigma_min < sigma_max, got {self.sigma_min:g} and {self.sigma_max:g}")
 
     def check(self, nfe: int) -> None:
@@ -97,31 +101,25 @@ class DPMOTReleased(Sampler):
         return solver
 
     def langevin_steps(self, back: int) -> list[int]:
-        """Steps at each of the last ⌊B/n⌋ levels, for B = `back`."""
+        """Steps at each of the last ⌈B/n⌉ levels, for B = `back`."""
         whole, rest = divmod(back, self.n_steps_each)
-        steps = [self.n_steps_each] * whole
-        return [*steps[:-1], rest] if steps and rest else steps
-
-    def back_steps(self, nfe: int) -> int:
-        """The largest B whose chain uses most of a budget: Σ steps + 1 ≤ nfe."""
-        return max(range(nfe), key=lambda back: (sum(self.langevin_steps(back)), back))
+        return [self.n_steps_each] * whole + [rest] * (rest > 0)
 
     def fit(self, problem: Problem, nfe: int, progress: bool = False) -> "_Fitted":
         self.check(nfe)
-        back = self.back_steps(nfe)
+        back = nfe - 1
         ratio = (self.sigma_min / self.sigma_max) ** (1 / (self.levels - 1))
         ladder = [self.sigma_max * ratio**j for j in range(self.levels)]
         steps = self.langevin_steps(back)
         chain = ladder[self.levels - len(steps) :]
-        matched = self.level == "matched" and chain
-        sigma_m = chain[0] if matched else ladder[self.levels - max(back, 1)]
+        sigma_m = chain[0] if self.level == "matched" else ladder[self.levels - back]
         if self.reverse != "ladder" and len(chain) < 2:
             raise OptionError(f"reverse={self.reverse} needs a chain that starts above sigma_min: more evaluations")
         latents = make_latents(problem, self.targets, self.count, sigma_m, self.target_seed)
         began = perf_counter()
         points = self.centre(latents.noised.flatten(1))
         heights, info = self.solve(points, progress)
-        info |= {"sigma_m": sigma_m, "chain_start": (chain or ladder)[0 if chain else -1], "targets": len(latents)}
+        info |= {"sigma_m": sigma_m, "chain_start": chain[0], "targets": len(latents)}
         info["start_seconds"] = perf_counter() - began
         return _Fitted(self, nfe, latents.noised, points, heights, list(zip(chain, steps, strict=True)), info)
 

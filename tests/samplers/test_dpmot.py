@@ -10,7 +10,7 @@ from scipy.stats import chisquare
 from benchmark.problems import make_problem
 from samplers.base import CountingDenoiser, OptionError
 from samplers.dpmot import make_latents
-from samplers.noise import ShardNoise, vp_sigma
+from samplers.noise import ShardNoise, stream, vp_sigma
 from samplers.registry import lookup
 
 COUNT = 60
@@ -102,7 +102,7 @@ def test_evaluations_are_counted_and_within_the_budget(problem, name, nfe):
     denoiser = CountingDenoiser(problem.denoiser, nfe)
     x = fitted.sample(denoiser, noise(problem, 10))
     assert x.shape == (10, *problem.shape) and x.isfinite().all()
-    assert 1 <= denoiser.nfe <= nfe
+    assert 1 <= denoiser.nfe <= nfe and (denoiser.nfe == nfe or name != "dpmot-released")
 
 
 def test_copies_are_copies_and_cost_nothing(problem):
@@ -112,6 +112,18 @@ def test_copies_are_copies_and_cost_nothing(problem):
         source = problem.examples(split, COUNT)
         assert (x[:, None] == source).all(2).any(1).all()
     assert denoiser.nfe == 0
+
+
+def test_held_out_examples_come_once_each_and_in_another_order_for_every_seed(problem):
+    fitted = lookup("held-out").make(count=60).fit(problem, 0)
+    shape = (20, *problem.shape)
+    runs = [[ShardNoise(seed, k, shape, problem.dtype) for k in range(4)] for seed in (0, 1)]
+    first, second = (torch.cat([fitted.sample(problem.denoiser, shard) for shard in run]) for run in runs)
+    source = problem.examples("test", 60)
+    for drawn in (first, second):
+        assert torch.equal(drawn[:60].sort(0).values, source.sort(0).values)
+        assert torch.equal(drawn[60:], drawn[:20]), "and then from the beginning"
+    assert not torch.equal(first, second)
 
 
 def test_arms_share_latents_and_reverse_noise(problem):
@@ -169,22 +181,57 @@ def test_deviations_of_the_release_can_be_undone_one_by_one(problem, options):
     assert float(torch.cdist(x, targets).amin(1).max()) < 0.6, "from so low a level every sample stays at its target"
 
 
-def test_released_adam_is_that_of_pytorch_with_bias_correction():
-    """One target pair on a line: the first step of Adam moves each height by lr times the sign of its gradient."""
-    problem = make_problem("mixture", dim=1, modes=2)
-    fitted = lookup("dpmot-released").make(count=2, iterations=1, bias_correction=True).fit(problem, 11)
-    gradient = torch.tensor([-1.0, 1.0]).double() * (fitted.heights[0] - fitted.heights[1]).sign()
-    parameter = torch.nn.Parameter(torch.zeros(2, dtype=torch.float64))
-    parameter.grad = gradient
-    torch.optim.Adam([parameter], lr=0.1).step()
-    torch.testing.assert_close(fitted.heights, parameter.detach(), atol=1e-6, rtol=0)
+class AdamOfTheRelease(torch.optim.Optimizer):
+    """Adam without bias correction, as the release's `OTSolver` writes it out."""
+
+    def __init__(self, params, lr):
+        super().__init__(params, {"lr": lr})
+
+    @torch.no_grad()
+    def step(self):
+        (p,) = self.param_groups[0]["params"]
+        state = self.state[p] or {"m": torch.zeros_like(p), "v": torch.zeros_like(p)}
+        state["m"] = 0.9 * state["m"] + 0.1 * p.grad
+        state["v"] = 0.999 * state["v"] + 0.001 * p.grad * p.grad
+        self.state[p] = state
+        p -= self.param_groups[0]["lr"] * state["m"] / (state["v"].sqrt() + 1e-8)
+
+
+@pytest.mark.parametrize("corrected", [False, True])
+def test_released_solve_descends_by_adam(corrected):
+    """Against an optimiser of its own, fed with the gradient that the same samples give."""
+    problem, iterations = make_problem("mixture2d"), 40
+    options = {"count": 12, "iterations": iterations, "bias_correction": corrected}
+    fitted = lookup("dpmot-released").make(**options).fit(problem, 11)
+    points, generator = fitted.latents.flatten(1), stream("released", 0)
+    heights = torch.nn.Parameter(torch.zeros(12, dtype=points.dtype))
+    adam = (torch.optim.Adam if corrected else AdamOfTheRelease)([heights], lr=0.2)
+    for _ in range(iterations):
+        x = torch.special.ndtr(torch.randn(120, points.shape[1], generator=generator, dtype=points.dtype))
+        hits = (x @ points.T + heights.detach()).argmax(1).bincount(minlength=12)
+        heights.grad = hits.to(heights.dtype) / 120 - 1 / 12
+        adam.step()
+        heights.data -= heights.data.mean()
+    torch.testing.assert_close(fitted.heights, heights.detach(), atol=1e-5, rtol=1e-5)
+    tvs = [entry["tv"] for entry in fitted.info["history"]]
+    assert tvs[-1] < tvs[0]
+
+
+def test_released_step_is_the_releases_in_our_units():
+    """Its levels lie in [0, 1]; y' = 2y − 1 with twice the step gives twice the heights, and the same cells."""
+    sampler = lookup("dpmot-released").make(iterations=50)
+    theirs = replace(sampler, lr=0.1)
+    points = torch.rand(30, 6, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    ours, released = sampler.solve(2 * points - 1, False)[0], theirs.solve(points, False)[0]
+    torch.testing.assert_close(ours, 2 * released, atol=1e-6, rtol=1e-6)
 
 
 def test_released_steps_follow_the_release():
+    """`sig_n = L − B//n`, one less where a remainder is left, which the last level then gets."""
     sampler = lookup("dpmot-released").make()
     assert sampler.langevin_steps(10) == [5, 5]
-    assert sampler.langevin_steps(12) == [5, 2]
-    assert sampler.langevin_steps(4) == []
+    assert sampler.langevin_steps(12) == [5, 5, 2]
+    assert sampler.langevin_steps(4) == [4]
 
 
 @pytest.mark.parametrize(
@@ -195,6 +242,10 @@ def test_released_steps_follow_the_release():
         ("random-latent", {"reverse": "nope"}, 5, "unknown sampler 'nope'"),
         ("dpmot-released", {}, 1, "needs at least 2 evaluations, got 1"),
         ("dpmot-released", {"reverse": "ddim"}, 6, "more evaluations"),
+        ("dpmot-released", {"step": -1.0}, 6, "step must be positive"),
+        ("dpmot", {"sigma_min": 0.0}, 5, "sigma_min must be positive"),
+        ("dpmot", {"map": "softmax", "temperature": 0.0}, 5, "temperature must be positive"),
+        ("dpmot", {"map": "top-k", "k": 0}, 5, "k must be at least 1"),
         ("dpmot-released", {"reverse": "held-out"}, 11, "reverse solver such as ddim, not 'held-out'|has no option"),
     ],
 )
