@@ -46,7 +46,7 @@ class Cells:
     scale: power of two near the mean ‖y − ȳ‖. With the source's standard deviation std, internal heights are
         h/(scale·std) and internal scores ⟨(x − m)/std, z_j⟩ + h_j: of order one whatever the units.
     group: [N], the distinct target of each target, or None when all differ. masses: [n] float64.
-    first: [n], the lowest index of each group.
+    first: [n], the lowest index of each group. keys: [N] int64, hashes of the raw targets.
 
     With d > n and a Gaussian source the targets are replaced by the rows of L, where LLᵀ is their Gram matrix: for
     x ~ N(0, I) the scores Zx then have the same law as Lw, w ~ N(0, I) in n dimensions (the QR reduction Zᵀ = QLᵀ,
@@ -63,6 +63,7 @@ class Cells:
     shift: Tensor  # m, [d]
     group: Tensor | None
     first: Tensor
+    keys: Tensor
     precision: str
     reduced: bool = False
     sharded: bool = False
@@ -128,7 +129,7 @@ class Cells:
             rows = own if group is None else first[own.start : own.stop]
             targets = rounded(problem, rows, scale, device, dtype)
         shift = mean.to(device)
-        return cls(problem, targets, own, masses, scale, std, shift, group, first, precision, reduced, sharded)
+        return cls(problem, targets, own, masses, scale, std, shift, group, first, keys, precision, reduced, sharded)
 
     def _rounded_keys(self) -> Tensor:
         """Hashes of the operands as they are multiplied, [n]."""

@@ -71,7 +71,7 @@ def solve(
     device: where to compute, the targets' device by default. precision: auto (fp16 on a GPU, else fp32), or a name.
     shard_targets: keep on each rank only its share of the targets' rows; "auto": where a GPU can't hold them all.
     checkpoint: a file that keeps the state; an interrupted solve continues from it, with the same result, and removes
-        it at the end.
+        it at the end. A kill loses the work since the last save, at most a second and the certificate under way.
 
     In an initialised process group (`torchrun`) all ranks share the samples, or each sample goes past the targets of
     all ranks if those are sharded; all get the same solution, whatever their number (sharded: up to rounding).
@@ -87,7 +87,10 @@ def solve(
     _synchronize(cells.device)
     prepared = time.perf_counter() - begun
     solver = _Solver(cells, tv, confidence, max_samples, seed, subspace_size(cells) if recycle else 0, progress)
-    identity = {"problem": fingerprint(problem), "seed": seed, "subspace": solver.subspace}
+    identity = {
+        "problem": solver.problem, "seed": seed, "subspace": solver.subspace, "precision": cells.precision,
+        "tv": tv, "confidence": confidence,
+    }  # fmt: skip
     keep = Checkpoint(Path(checkpoint), identity) if checkpoint is not None else None
     state = keep.load(cells.device) if keep else None
     state = state or solver.start(heights)
@@ -115,6 +118,10 @@ class _Solver:
     @cached_property
     def attempts(self) -> Attempts:
         return Attempts(self.tv, self.confidence, self.cells.masses)
+
+    @cached_property
+    def problem(self) -> str:
+        return fingerprint(self.cells.problem, self.cells.keys)
 
     @property
     def limit(self) -> int:
@@ -173,7 +180,7 @@ class _Solver:
             seconds=state.seconds,
             history=state.history,
             seed=self.seed,
-            problem=fingerprint(self.cells.problem),
+            problem=self.problem,
         )
 
     def _burn_in_step(self, state: State) -> None:
