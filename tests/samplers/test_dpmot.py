@@ -213,8 +213,6 @@ def test_released_solve_descends_by_adam(corrected):
         adam.step()
         heights.data -= heights.data.mean()
     torch.testing.assert_close(fitted.heights, heights.detach(), atol=1e-5, rtol=1e-5)
-    tvs = [entry["tv"] for entry in fitted.info["history"]]
-    assert tvs[-1] < tvs[0]
 
 
 def test_released_step_is_the_releases_in_our_units():
