@@ -62,9 +62,7 @@ class Executor:
     def _carry_out(self, run: Run, record: Record) -> None:
         fitted, seconds = self.fitted(run)
         record["fit"] = {"seconds": seconds, "info": dict(fitted.info)}
-        began = perf_counter()
-        samples, nfe = self.sample(run, fitted, record["key"])
-        seconds = perf_counter() - began
+        samples, nfe, seconds = self.sample(run, fitted, record["key"])
         record["nfe"] = nfe
         record["sampling"] = {"seconds": seconds, "samples_per_second": run.samples / seconds}
         began = perf_counter()
@@ -84,19 +82,27 @@ class Executor:
             self._fit = key, fitted, perf_counter() - began
         return self._fit[1:]
 
-    def sample(self, run: Run, fitted: FittedSampler, key: str) -> tuple[Tensor, int]:
-        """All samples of a run [samples, *shape], and the evaluations counted a sample; finished shards are kept."""
-        shards, nfe = [], 0
+    def sample(self, run: Run, fitted: FittedSampler, key: str) -> tuple[Tensor, int, float]:
+        """All samples of a run [samples, *shape], the evaluations counted a sample, and the seconds that sampling took.
+
+        Finished shards are kept, each with its seconds, so that an interrupted run counts the time before as well.
+        """
+        shards, nfe, seconds = [], 0, 0.0
         for index in range(math.ceil(run.samples / run.problem.shard)):
             kept = self.store.shard(key, index)
-            if kept is None:
+            if kept is None or "seconds" not in kept:  # none, or by a version that did not time shards
                 denoiser = CountingDenoiser(run.problem.denoiser, run.nfe, self.batch)
+                began = perf_counter()
                 samples = fitted.sample(denoiser, shard_noise(run, index)).cpu().numpy()
-                kept = {"samples": samples, "nfe": np.array(denoiser.nfe)}
+                kept = {
+                    "samples": samples,
+                    "nfe": np.array(denoiser.nfe),
+                    "seconds": np.array(perf_counter() - began),
+                }
                 self.store.save_shard(key, index, **kept)
             shards.append(torch.from_numpy(kept["samples"]))
-            nfe = max(nfe, int(kept["nfe"]))
-        return torch.cat(shards)[: run.samples].to(run.problem.device), nfe
+            nfe, seconds = max(nfe, int(kept["nfe"])), seconds + float(kept["seconds"])
+        return torch.cat(shards)[: run.samples].to(run.problem.device), nfe, seconds
 
     def pictures(self, run: Run, fitted: FittedSampler, samples: Tensor) -> dict[str, np.ndarray]:
         """Arrays for pictures: points and paths on the plane, or some images."""

@@ -10,7 +10,7 @@ import torch
 
 from benchmark import execute, run
 from benchmark.plan import Case, make_plan
-from benchmark.store import Store, read_arrays, read_records
+from benchmark.store import Store, key_of, read_arrays, read_records
 from samplers.base import OptionError
 
 RUN = [sys.executable, "-m", "benchmark.run"]
@@ -62,8 +62,8 @@ def test_samples_do_not_depend_on_the_batch_or_on_how_many_are_asked_for(tmp_pat
     [one] = make_plan([Case("mixture2d", "ddpm", (5,), (0,), 600)]).runs
     [more] = make_plan([Case("mixture2d", "ddpm", (5,), (0,), 1000)]).runs
     fitted, _ = execute.Executor(store).fitted(one)
-    whole, nfe = execute.Executor(store).sample(one, fitted, "whole")
-    small, nfe_small = execute.Executor(store, batch=77).sample(one, fitted, "small")
+    whole, nfe, _ = execute.Executor(store).sample(one, fitted, "whole")
+    small, nfe_small, _ = execute.Executor(store, batch=77).sample(one, fitted, "small")
     torch.testing.assert_close(whole, small, rtol=1e-12, atol=1e-12)
     assert nfe == nfe_small == 5
     assert torch.equal(execute.Executor(store).sample(more, fitted, "more")[0][:600], whole)
@@ -89,6 +89,32 @@ def test_an_interrupted_run_loses_the_shard_in_hand_only(tmp_path, monkeypatch):
     assert executor.execute(whole)["metrics"] == expected
     assert calls[:5] == [0, 1, 2, 2, 3]
     assert not list((tmp_path / "cut").glob(".partial/*"))
+
+
+def test_a_resumed_run_counts_the_seconds_of_every_shard(tmp_path, monkeypatch):
+    """On a clock that each shard puts forward by a second: what was kept counts, what was not timed is drawn again."""
+    [planned] = make_plan([Case("mixture2d", "ddim", (5,), (0,), 2000)]).runs
+    key, clock, calls, noise = key_of(planned.config()), [0.0], [], execute.shard_noise
+
+    def slow(run, index):
+        calls.append(index)
+        if len(calls) == 4:
+            raise KeyboardInterrupt
+        clock[0] += 1
+        return noise(run, index)
+
+    monkeypatch.setattr(execute, "shard_noise", slow)
+    monkeypatch.setattr(execute, "perf_counter", lambda: clock[0])
+    store = Store(tmp_path)
+    executor = execute.Executor(store)
+    with pytest.raises(KeyboardInterrupt):
+        executor.execute(planned)
+    kept = store.shard(key, 1)
+    del kept["seconds"]
+    store.save_shard(key, 1, **kept)
+    record = executor.execute(planned)
+    assert calls[4:6] == [1, 3]
+    assert record["sampling"] == {"seconds": 4.0, "samples_per_second": 500.0}
 
 
 def test_a_killed_process_goes_on_from_its_last_shard(tmp_path):
