@@ -4,7 +4,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from .race import LEVELS, reached
+from .peers import batches
+from .race import reached
 
 
 def write(folder: Path) -> list[Path]:
@@ -40,12 +41,15 @@ def _races(races: dict[str, Any]) -> list[str]:
     lines = []
     if races:
         lines += [
-            "Seconds to TV ≤ level at 99%, and how many times dpmot's in the same run. dpmot's seconds include its own "
-            "certificates; the peers', who have none, only their work up to the first checkpoint that the judge "
-            "certifies. Every peer and setting of a table had the same seconds of its own. The judge draws fresh "
-            "samples: of dpmot's heights as many as its own certificate of the level takes, about the largest of 20·N, "
-            "12·√(2N)/χ² and 106/χ² with χ² = (2·level)²; of a peer's 4·N, then 30·N, then as many as dpmot's for the "
-            "next level that the peer has not reached, unless those before show that χ² is surely too large for it.",
+            "Seconds and source samples (in units of N, the number of targets) to TV ≤ level at 99%, and how many times "
+            "dpmot's seconds in the same run. dpmot's seconds include its own certificates, its samples do not; the "
+            "peers, who have none, are charged with their work up to the first checkpoint that the judge certifies. "
+            "Every peer and setting of a table had the same seconds of its own.",
+            "",
+            "The judge draws fresh samples: of dpmot's heights as many as its own certificate of the level takes, about "
+            "the largest of 20·N, 12·√(2N)/χ² and 106/χ² with χ² = (2·level)²; of a peer's 4·N, then 30·N, then as many "
+            "as dpmot's for the next level that the peer has not reached, unless those before show that χ² is surely "
+            "too large for it.",
             "",
         ]
     for heading, records in _grouped(races).items():
@@ -56,34 +60,40 @@ def _races(races: dict[str, Any]) -> list[str]:
 
 
 def _race(record: dict[str, Any]) -> list[str]:
-    runs = record["runs"]
+    runs, n = record["runs"], record["problem"]["n"]
     mine = {run["level"]: run for run in runs if run["solver"] == "dpmot"}
-    levels = [level for level in LEVELS if level in mine]
+    levels = sorted(mine, reverse=True)
     lines = [
         *([f"{record['budget']:.3g} s each:", ""] if "budget" in record else []),
-        "| solver | setting | " + " | ".join(f"{level:.0%}" for level in levels) + " | best TV |",
-        "|---|---|" + "---|" * (len(levels) + 1),
+        "| solver | setting | samples a step | " + " | ".join(f"{level:.0%}" for level in levels) + " | best TV |",
+        "|---|---|---|" + "---|" * (len(levels) + 1),
     ]
-    cells = [f"{mine[level]['seconds']:.2f}" if mine[level]["converged"] else "not reached" for level in levels]
+    cells = [_spent(mine[level]["seconds"], mine[level]["samples"], n) for level in levels]
+    cells = [cell if mine[level]["converged"] else "not reached" for cell, level in zip(cells, levels, strict=True)]
     best = min((mine[level]["judge"]["tv_bound"] for level in levels), default=float("nan"))
-    lines.append("| **dpmot** | default | " + " | ".join(cells) + f" | {best:.3f} |")
+    lines.append("| **dpmot** | default | | " + " | ".join(cells) + f" | {best:.3f} |")
     for run in runs:
-        if run["solver"] == "dpmot":
-            continue
-        cells = []
-        for level in levels:
-            point = reached(run["curve"], level)
-            spent = run["curve"][-1]["seconds"] if run["curve"] else 0.0
-            ours = mine[level]["seconds"]
-            cells.append(
-                f"{point[0]:.3g} (×{point[0] / ours:.3g})" if point else f"> {spent:.3g} (> ×{spent / ours:.3g})"
-            )
-        best = min((point["judge"]["tv_bound"] for point in run["curve"]), default=float("nan"))
-        setting = f"{run['setting']} ({run['error'][:80]})" if run["error"] else run["setting"]
-        if not run["curve"]:
-            cells = ["–"] * len(levels)
-        lines.append(f"| {run['solver']} | {setting} | " + " | ".join(cells) + f" | {best:.3f} |")
+        if run["solver"] != "dpmot":
+            best = min((point["judge"]["tv_bound"] for point in run["curve"]), default=float("nan"))
+            setting = f"{run['setting']} ({run['error'][:80]})" if run["error"] else run["setting"]
+            cells = [_reached(run["curve"], mine[level], n) for level in levels]
+            step = ", ".join(f"{samples:,}" for samples in batches(run["options"], n))
+            lines.append(f"| {run['solver']} | {setting} | {step} | " + " | ".join(cells) + f" | {best:.3f} |")
     return [*lines, ""]
+
+
+def _reached(curve: list[dict[str, Any]], mine: dict[str, Any], n: int) -> str:
+    """What a peer's run took to the level of dpmot's, or that it took more than all it had."""
+    if not curve:
+        return "–"
+    point = reached(curve, mine["level"])
+    seconds, samples = point or (curve[-1]["seconds"], curve[-1]["samples"])
+    more = "" if point else "> "
+    return f"{more}{_spent(seconds, samples, n)} ({more}×{seconds / mine['seconds']:.3g})"
+
+
+def _spent(seconds: float, samples: int, n: int) -> str:
+    return f"{seconds:.3g} s, {samples / n:,.0f} N"
 
 
 def _solves(records: dict[str, Any]) -> list[str]:
@@ -91,8 +101,9 @@ def _solves(records: dict[str, Any]) -> list[str]:
         return []
     lines = [
         "## dpmot alone", "",
-        "| targets | N | d | GPUs | TV ≤ | seconds | samples/N | χ² | certified TV | empty cells | judge's TV bound |",
-        "|---|---|---|---|---|---|---|---|---|---|---|",
+        "| targets | N | d | GPUs | TV ≤ | seconds | samples/N | χ² | certified TV | empty cells | judge's TV bound "
+        "| SHA-256 of heights |",
+        "|---|---|---|---|---|---|---|---|---|---|---|---|",
     ]  # fmt: skip
     for record in records.values():
         problem, sharded = record["problem"], ", targets sharded" if record.get("sharded") else ""
@@ -103,7 +114,7 @@ def _solves(records: dict[str, Any]) -> list[str]:
                 f"| {problem['targets']} | {problem['n']:,} | {problem['d']:,} | {record['ranks']} × "
                 f"{record['machine']['device']}{sharded} | {run['level']:.0%}{mark} | {run['seconds']:.2f} | "
                 f"{run['samples'] / problem['n']:.0f} | {found['chi2']:.2g} | {found['tv_bound']:.4f} | "
-                f"{found['empty_cells']} | {run['judge']['tv_bound']:.4f} |"
+                f"{found['empty_cells']} | {run['judge']['tv_bound']:.4f} | {run.get('heights_sha256', '–')[:8]} |"
             )
     return [*lines, ""]
 

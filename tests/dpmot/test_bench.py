@@ -11,7 +11,7 @@ import torch
 
 from dpmot import SemiDiscreteProblem, certify, solve
 from dpmot.attempts import Attempts
-from dpmot.bench import rates
+from dpmot.bench import rates, report
 from dpmot.bench.__main__ import main
 from dpmot.bench.machine import describe, pinned
 from dpmot.bench.peers import PEERS
@@ -179,6 +179,29 @@ def test_race_and_report_end_to_end(tmp_path, capsys, monkeypatch):
     ):
         assert main(arguments) == 2
         assert capsys.readouterr().err.startswith("error: ")
+
+
+def test_the_report_shows_time_and_samples_to_each_level(tmp_path):
+    mine = [
+        {
+            "solver": "dpmot",
+            "level": level,
+            "seconds": 2.0,
+            "samples": 500,
+            "converged": True,
+            "judge": {"tv_bound": 0.04},
+        }
+        for level in (0.1, 0.05)
+    ]
+    curve = [{"seconds": 1.0 + i, "samples": 2000 * (i + 1), "judge": {"tv_bound": 0.2 / (i + 1)}} for i in range(3)]
+    peer = {"solver": "POT", "setting": "default", "options": {"batch_size": 32}, "curve": curve, "error": None}
+    problem = {"targets": "tiny", "n": 50, "d": 3, "sigma": 0.1}
+    record = {"problem": problem, "runs": [*mine, peer], "machine": {"device": "none"}, "budget": 3}
+    (tmp_path / "race.json").write_text(json.dumps(record))
+    report.write(tmp_path)
+    table = (tmp_path / "OT.md").read_text()
+    assert "| **dpmot** | default | | 2 s, 10 N | 2 s, 10 N | 0.040 |" in table
+    assert "| POT | default | 32 | 2 s, 80 N (×1) | > 3 s, 120 N (> ×1.5) | 0.067 |" in table
 
 
 def test_targets_are_what_they_say(tmp_path):
