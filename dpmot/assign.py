@@ -4,6 +4,7 @@ On a GPU half-precision and TF32 operands go through the Triton kernel; all else
 accumulate in at least float32 and give ties to the lower index.
 """
 
+import math
 from collections.abc import Callable
 from functools import cache
 from typing import NamedTuple
@@ -93,14 +94,20 @@ def soft_assign(
 def assign_exactly(x: Tensor, targets: Tensor, heights: Tensor, precision: torch.dtype = torch.float16) -> Tensor:
     """The argmax of float64 at nearly the speed of half precision: [B] int64. x, targets in float32.
 
-    Rows whose two best scores in `precision` are close are scored again in float64. Close: within 12 standard
-    deviations of a score's rounding error, taken as u·√(2/3)·max|x|·max‖y‖ with the type's unit roundoff u.
+    Rows whose two best scores in `precision` are close, or not finite, are scored again in float64. Close: within 12
+    standard deviations of a score's rounding error, taken as u·√(2/3)·max|x|·max‖y‖ with the type's unit roundoff u and
+    max|x| no less than its smallest normal number. Operands are first scaled to size one by powers of two.
     """
-    found = assign(x.to(precision), targets.to(precision), heights, values=True)
+    up, wide = (
+        2.0 ** -math.frexp(float(operand.abs().max()) if operand.numel() else 0.0)[1] for operand in (x, targets)
+    )
+    near, small = x * up, targets * wide
+    found = assign(near.to(precision), small.to(precision), (heights.double() * up * wide).float(), values=True)
     assert found.second is not None
-    roundoff = torch.finfo(precision).eps / 2
-    size = x.abs().amax(dim=1) * targets.norm(dim=1).max()
-    close = (found.best - found.second < 12 * roundoff * (2 / 3) ** 0.5 * size).nonzero()[:, 0]
+    kind = torch.finfo(precision)
+    size = near.abs().amax(dim=1).clamp(min=kind.tiny) * small.norm(dim=1).max()
+    sure = found.best - found.second >= 12 * kind.eps / 2 * (2 / 3) ** 0.5 * size  # never of NaN
+    close = (~(sure & found.best.isfinite())).nonzero()[:, 0]
     if len(close):
         found.cell[close] = assign(x[close].double(), targets.double(), heights).cell
     return found.cell

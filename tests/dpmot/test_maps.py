@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dpmot import HardMap, SemiDiscreteProblem, SoftmaxMap, TopKMap, Uniform, assign, solve
+from dpmot.assign import assign_exactly
 from dpmot.certificate import from_counts
 
 GENERATOR = torch.Generator().manual_seed(0)
@@ -35,6 +36,20 @@ def test_assign_is_numpys_argmax(rows, n, d, values):
         assert np.array_equal(found.best.numpy(), ordered[:, -1])
         second = ordered[:, -2] if n > 1 else np.full(rows, -np.inf)
         assert np.array_equal(found.second.numpy(), second)
+
+
+@pytest.mark.parametrize("precision", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize(
+    ("far", "high"), [(1.0, 1.0), (1e5, 1.0), (1e-9, 1.0), (1e30, 1e6), (1e-30, 1e-9), (1.0, 1e30)]
+)
+def test_exact_assignment_is_float64s_whatever_the_units(far, high, precision):
+    x, y = high * torch.randn(500, 20, generator=GENERATOR), far * torch.randn(300, 20, generator=GENERATOR)
+    heights = far * high * torch.randn(300, generator=GENERATOR)
+    exact = x.double() @ y.double().T + heights.double()
+    assert torch.equal(assign_exactly(x, y, heights, precision), exact.argmax(1))
+    small = torch.cat([x, 1e-12 * x])  # rows of very different sizes
+    exact = small.double() @ y.double().T
+    assert torch.equal(assign_exactly(small, y, torch.zeros(300), precision), exact.argmax(1))
 
 
 def test_hard_map_is_the_raw_argmax_for_raw_samples():
