@@ -84,7 +84,8 @@ class Plan:
 def make_plan(cases: Iterable[Case], device: str = "cpu", strict: bool = False) -> Plan:
     """Expand cases into runs; equal runs are made once.
 
-    A budget that a sampler can't work with is left out with a line, or, where `strict`, an error.
+    A budget that a sampler can't work with is left out with a line, or, where `strict`, an error. A sampler that calls
+    no network has one budget, 0, whatever a case says.
 
     Raises:
         OptionError: unknown problem, sampler or option; a value or count that it cannot have.
@@ -99,7 +100,7 @@ def make_plan(cases: Iterable[Case], device: str = "cpu", strict: bool = False) 
             problems[name] = make_problem(case.problem, **case.problem_options).to(device)
         problem, entry = problems[name], lookup(case.sampler)
         sampler = entry.make(**case.options)
-        for nfe in case.nfes:
+        for nfe in case.nfes if sampler.network else (0,):
             try:
                 sampler.check(nfe)
             except OptionError as error:

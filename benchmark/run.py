@@ -33,6 +33,9 @@ from samplers.registry import available, unavailable
 HEADLINE = ("fd", "w2", "mmr@0.2", "copy_share")
 """Values shown in the line of a finished run."""
 
+NFES, SEEDS, SAMPLES = (5, 10, 20), (0, 1, 2), 1000
+"""What is run where nothing else is asked for; a suite has its own."""
+
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
@@ -42,14 +45,18 @@ def parser() -> argparse.ArgumentParser:
     what.add_argument("--sampler", nargs="+", metavar="NAME", help="one or more samplers; see --list")
     what.add_argument("--suite", metavar="NAME", help=f"a named grid of runs: {', '.join(suites.SUITES)}")
     what.add_argument("--problem", nargs="+", metavar="NAME", help=f"default mixture2d; {', '.join(problem_names())}")
-    what.add_argument("--nfe", nargs="+", type=int, default=[5, 10, 20], help="network evaluations a sample (5 10 20)")
-    what.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2], help="seeds, one run each (default 0 1 2)")
-    what.add_argument("--samples", type=int, default=1000, help="samples a run (default 1000)")
+    what.add_argument(
+        "--nfe",
+        nargs="+",
+        type=int,
+        help=f"network evaluations a sample (default {_shown(NFES)}); samplers that call no network have one budget, 0",
+    )
+    what.add_argument("--seeds", nargs="+", type=int, help=f"seeds, one run each (default {_shown(SEEDS)})")
+    what.add_argument("--samples", type=int, help=f"samples a run (default {SAMPLES})")
     what.add_argument(
         "--set",
         nargs="+",
         action="extend",
-        default=[],
         metavar="KEY=VALUE",
         help="an option of the sampler, or of the problem as problem.KEY=VALUE",
     )
@@ -106,23 +113,36 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def cases(arguments: argparse.Namespace) -> list[Case]:
     """What the command line asks for."""
-    options, of_problem = read_settings(arguments.set)
     if arguments.suite:
-        if arguments.sampler or arguments.set:
-            raise OptionError("--suite has its own samplers and options; use it without --sampler and --set")
-        chosen = suites.suite(arguments.suite)
-        if arguments.problem:
-            for name in arguments.problem:
-                problem_class(name)
-            chosen = [case for case in chosen if case.problem in arguments.problem]
-        return chosen
+        return cases_of_suite(arguments)
     if not arguments.sampler:
         raise OptionError("say what to run: --sampler NAME or --suite NAME; --list shows what there is")
+    options, of_problem = read_settings(arguments.set or ())
+    nfes, seeds = tuple(arguments.nfe or NFES), tuple(arguments.seeds or SEEDS)
+    samples = SAMPLES if arguments.samples is None else arguments.samples
     return [
-        Case(problem, sampler, tuple(arguments.nfe), tuple(arguments.seeds), arguments.samples, options, of_problem)
+        Case(problem, sampler, nfes, seeds, samples, options, of_problem)
         for problem in arguments.problem or ["mixture2d"]
         for sampler in arguments.sampler
     ]
+
+
+def cases_of_suite(arguments: argparse.Namespace) -> list[Case]:
+    """The cases of `--suite`, of which `--problem` chooses; nothing else can be asked of it."""
+    chosen = suites.suite(arguments.suite)
+    for name in ("sampler", "set", "nfe", "seeds", "samples"):
+        if getattr(arguments, name) is not None:
+            raise OptionError(f"--suite has its own samplers, options, budgets, seeds and counts: leave out --{name}")
+    for name in arguments.problem or ():
+        problem_class(name)
+        if name not in suites.SUITES[arguments.suite]:
+            held = ", ".join(suites.SUITES[arguments.suite])
+            raise OptionError(f"suite '{arguments.suite}' has no runs on '{name}'; it is of {held}")
+    return [case for case in chosen if not arguments.problem or case.problem in arguments.problem]
+
+
+def _shown(numbers: Iterable[int]) -> str:
+    return " ".join(map(str, numbers))
 
 
 def read_settings(settings: Sequence[str]) -> tuple[dict[str, str], dict[str, str]]:

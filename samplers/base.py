@@ -113,11 +113,13 @@ class Sampler(ABC):
         summary: one line for `--list`.
         paper: where it comes from (authors, year, arXiv).
         version: raised when a change of code changes the numbers; part of a run's key.
+        network: whether it calls the network; one that does not has a single budget, 0.
     """
 
     summary: ClassVar[str] = ""
     paper: ClassVar[str] = ""
     version: ClassVar[int] = 1
+    network: ClassVar[bool] = True
 
     def check(self, nfe: int) -> None:  # noqa: B027 (any budget suffices, unless a subclass says otherwise)
         """Raise OptionError where a budget of `nfe` evaluations does not suffice."""

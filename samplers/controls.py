@@ -92,6 +92,7 @@ class CopyTarget(Sampler):
 
     summary: ClassVar[str] = "a random training example as it is; no network"
     paper: ClassVar[str] = "control of this suite"
+    network: ClassVar[bool] = False
 
     targets: str = "train"
     count: int = 1000

@@ -170,7 +170,14 @@ def test_a_failing_run_is_recorded_and_does_not_stop_the_others(tmp_path, monkey
         (["--sampler", "ddim", "--jobs", "0"], "--jobs must be at least 1"),
         (["--sampler", "ddim", "--device", "tpu9000"], "unknown device 'tpu9000'"),
         (["--suite", "quik"], "did you mean 'quick'"),
-        (["--suite", "quick", "--set", "eta=1"], "use it without --sampler and --set"),
+        (["--suite", "quick", "--set", "eta=1"], "--suite has its own samplers, options, budgets"),
+        (["--suite", "quick", "--sampler", "ddim"], "leave out --sampler"),
+        (["--suite", "quick", "--nfe", "5"], "leave out --nfe"),
+        (["--suite", "quick", "--seeds", "0"], "leave out --seeds"),
+        (["--suite", "quick", "--samples", "50"], "leave out --samples"),
+        (["--suite", "quick", "--problem", "cifar10"], "has no runs on 'cifar10'; it is of mixture2d, digits"),
+        (["--suite", "quick", "--problem", "digits", "cifar10"], "has no runs on 'cifar10'"),
+        (["--suite", "quick", "--problem", "cat"], "unknown problem 'cat'"),
         ([], "say what to run"),
     ],
 )
@@ -195,6 +202,18 @@ def test_dry_run_and_list_run_nothing(tmp_path, capsys):
     listed = capsys.readouterr().out
     assert all(word in listed for word in ("unsolved-map", "arXiv 2010.02502", "sigma_m=None", "mixture2d", "quick"))
     assert not list(tmp_path.glob("runs/*"))
+
+
+def test_a_problem_chooses_of_a_suite(tmp_path, capsys):
+    assert run.main(["--suite", "quick", "--problem", "digits", "--dry-run", "--out", str(tmp_path)]) == 0
+    lines = capsys.readouterr().out.splitlines()[:-1]
+    assert len(lines) > 100 and all(line.split()[1] == "digits" for line in lines)
+
+
+def test_samplers_that_call_no_network_have_one_budget():
+    plan = make_plan([Case("mixture2d", name, (5, 10, 20), (0, 1)) for name in ("held-out", "copy-target", "ddim")])
+    budgets = [(run.entry.name, run.nfe) for run in plan.runs if run.seed == 0]
+    assert budgets == [("held-out", 0), ("copy-target", 0), ("ddim", 5), ("ddim", 10), ("ddim", 20)]
 
 
 def test_equal_runs_are_planned_once_and_strings_equal_values():
