@@ -170,10 +170,14 @@ class Cells:
     @cached_property
     def basis(self) -> Tensor:
         """Qᵀ = L⁻¹Z, [n, d] in at least float32: what takes points to the coordinates of the reduced targets."""
-        factor = gram_factor(self.problem, self.first, self.scale, self.device)
-        blocks = columns(self.problem, self.first, self.scale, self.device)
         dtype = torch.promote_types(self.targets.dtype, torch.float32)
-        return torch.cat([torch.linalg.solve_triangular(factor, z, upper=False).to(dtype) for z in blocks], dim=1)
+        with memory_errors("no room for the basis of the targets' span, [N, d]"):
+            factor = gram_factor(self.problem, self.first, self.scale, self.device)
+            out, done = torch.empty(self.num, self.problem.dim, dtype=dtype, device=self.device), 0
+            for z in columns(self.problem, self.first, self.scale, self.device):
+                part = out[:, done : done + z.shape[1]]
+                done += part.copy_(torch.linalg.solve_triangular(factor, z, upper=False)).shape[1]
+        return out
 
     def inner(self, heights: Tensor) -> Tensor:
         """The user's heights [N] in internal units, one per distinct target [n] float64."""

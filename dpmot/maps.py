@@ -16,9 +16,11 @@ from .assign import in_blocks, soft_assign
 from .cells import Cells
 from .operands import row_keys
 from .problem import SemiDiscreteProblem, as_numbers
-from .ranks import summed
+from .ranks import memory_errors, summed
 
 ROWS = 2**14  # samples mapped at once
+NUMBERS = 2**28  # and numbers in them
+NO_ROOM = "no room for the mapped points and a block of samples beside the targets: map fewer at once"
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,14 +38,21 @@ class _Map:
         object.__setattr__(self, "cells", cells)
         object.__setattr__(self, "_inner", cells.inner(self.heights).float())
 
+    @property
+    def rows(self) -> int:
+        """Samples mapped at once."""
+        return max(1, min(ROWS, NUMBERS // max(self.problem.dim, self.cells.dim)))
+
+    @memory_errors(NO_ROOM)
     def __call__(self, z: Tensor) -> Tensor:
         """z [B, d] raw source samples -> points [B, d] of the targets' type, on the device of the work."""
         z = self._checked(z)
         out = torch.empty(z.shape, dtype=self.problem.targets.dtype, device=self.cells.device)
-        for part, x in zip(out.split(ROWS), self._operands(z), strict=True):
+        for part, x in zip(out.split(self.rows), self._operands(z), strict=True):
             part.copy_(self._map(x))
         return out
 
+    @memory_errors(NO_ROOM)
     def assign(self, z: Tensor) -> Tensor:
         """Index of the cell of every raw source sample: z [B, d] -> [B] int64 (of equal targets, the first)."""
         parts = [self.cells.assign(x, self._inner).cell for x in self._operands(self._checked(z))]
@@ -60,7 +69,7 @@ class _Map:
         return z
 
     def _operands(self, z: Tensor) -> Iterator[Tensor]:
-        for block in z.split(ROWS):
+        for block in z.split(self.rows):
             x = self.cells.embed(block)
             # NaN would be sent to some cell or other. A sum shows it in one pass; only a sum can overflow by itself.
             if not bool(x.sum(dtype=torch.promote_types(x.dtype, torch.float32)).isfinite() or x.isfinite().all()):
@@ -118,7 +127,7 @@ class TopKMap(_Map):
     def _normals(self) -> Tensor:
         """‖(y_j, −1)‖² of the distinct targets."""
         every = torch.arange(self.cells.num, device=self.cells.device)
-        return torch.cat([self._target(some).square().sum(dim=1) + 1 for some in every.split(ROWS)])
+        return torch.cat([self._target(some).square().sum(dim=1) + 1 for some in every.split(self.rows)])
 
     def _drawn(self, x: Tensor) -> Tensor:
         """Uniform on [0, 1), from the bits of the operands' leading coordinates."""

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from dpmot import HardMap, SemiDiscreteProblem, SoftmaxMap, TopKMap, Uniform, assign, solve
 from dpmot.assign import assign_exactly
+from dpmot.cells import Cells
 from dpmot.certificate import from_counts
 
 GENERATOR = torch.Generator().manual_seed(0)
@@ -110,6 +111,27 @@ def test_reduced_maps_agree_with_raw_scores():
     assert hard.cells.reduced and (hard.assign(z) == exact.argmax(1)).double().mean() > 0.998
     smooth = SoftmaxMap(problem, heights, temperature=5.0)(z).double()
     assert torch.allclose(smooth, torch.softmax(exact / 5, 1) @ targets.double(), atol=1e-3)
+
+
+def test_blocks_of_wide_samples_are_short_and_want_of_memory_is_one_line(monkeypatch):
+    problem = SemiDiscreteProblem(torch.randn(20, 50, generator=GENERATOR))
+    z, heights = torch.randn(300, 50, generator=GENERATOR), torch.zeros(20)
+    whole, widest, embed = HardMap(problem, heights)(z), [], Cells.embed
+    monkeypatch.setattr("dpmot.maps.NUMBERS", 2000)
+    monkeypatch.setattr(Cells, "embed", lambda cells, x: widest.append(x.numel()) or embed(cells, x))
+    for build in (HardMap, TopKMap, SoftmaxMap):
+        build(problem, heights)(z)
+    assert torch.equal(HardMap(problem, heights)(z), whole) and max(widest) == 2000
+
+    def full(*_, **__):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    for name, said in (("linalg.solve_triangular", "basis"), ("empty", "map fewer")):
+        hard = HardMap(problem, heights)
+        with monkeypatch.context() as patched, pytest.raises(MemoryError, match=said) as error:
+            patched.setattr(f"torch.{name}", full)
+            hard(z)
+        assert "\n" not in str(error.value)
 
 
 @pytest.mark.parametrize("distance", [1e-3, 1e-6])
