@@ -110,10 +110,15 @@ def few_budget(results: Results, problem: str) -> int | None:
 def compare(
     results: Results, problem: str, name: str, arm: tuple[str, int], against: tuple[str, int], scale: float = 1.0
 ) -> Comparison | None:
-    """Pair two arms, each given as (label, budget), seed by seed; None where fewer than two seeds have both."""
+    """Pair two arms, each given as (label, budget), seed by seed.
+
+    None where fewer than two seeds have both, or they were run under different conditions: another fingerprint of the
+    problem, other versions of the metrics, or other numbers of samples, on which the bias of a distance depends.
+    """
     first, second = (results.by_seed(problem, *side, name) for side in (arm, against))
     contrast = paired(first, second, scale)
-    if contrast.size < 2:
+    conditions = {text for side in (arm, against) for text in results.at(problem, *side)["conditions"]}
+    if contrast.size < 2 or len(conditions) > 1:
         return None
     shared = first.index.intersection(second.index)
     nfe, against_nfe = (int(results.at(problem, *side)["nfe_counted"].max()) for side in (arm, against))

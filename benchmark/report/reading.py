@@ -12,10 +12,10 @@ import numpy as np
 import pandas as pd
 
 from benchmark.report.vocabulary import QUALITY, family, rank
-from benchmark.store import describe, frame, read_arrays, read_records
+from benchmark.store import canonical, describe, frame, read_arrays, read_records
 
 ARM = ["problem", "label", "nfe"]
-_COLUMNS = [*ARM, "sampler", "options", "base", "frontier", "seed", "samples", "nfe_counted", "sigma_m", "key"]
+_COLUMNS = [*ARM, "sampler", "options", "base", "frontier", "seed", "samples", "conditions", "nfe_counted", "key"]
 
 
 def rows_of(table: pd.DataFrame) -> Iterator[Any]:
@@ -35,15 +35,15 @@ class Results:
     Attributes:
         root: the results folder.
         runs: a row for each finished run: problem, sampler, label, options, base, frontier, family, nfe, nfe_counted,
-            seed, samples, sigma_m, fit_seconds, sampling_seconds, created, key. `base` is the main arm of a sampler,
-            the one with most runs: its label is the sampler's name. Other labels say what differs from the main arm;
-            `options` what differs from the defaults. `frontier`: nothing differs but the noise level σ_M of the
-            targets.
+            seed, samples, version, conditions, sigma_m, fit_seconds, sampling_seconds, created, key. `base` is the
+            main arm of a sampler, the one with most runs: its label is the sampler's name. Other labels say what
+            differs from the main arm; `options` what differs from the defaults. `frontier`: nothing differs but the
+            noise level σ_M of the targets. `conditions`: what runs must share to be compared.
         values: the same columns, a row for each run and metric: metric, value, low, high, count, note.
         records: finished records by key.
         failed: records of runs that failed.
-        superseded: finished runs left out because another with the same arm, budget and seed has more samples, or as
-            many and is newer.
+        superseded: finished runs left out: of another version of the sampler, or under other conditions (fingerprint
+            of the problem, versions of the metrics, samples), than most runs of their arm; or repeated since.
     """
 
     root: Path
@@ -176,14 +176,39 @@ def arrange(records: Sequence[dict[str, Any]], root: Path) -> Results:
     values["created"] = values["key"].map({key: r.get("created", "") for key, r in finished.items()})
     values["family"] = values["sampler"].map(family)
     values["problem"] = _settings(values)
+    found = values["key"].nunique()
+    values["conditions"] = values["key"].map({key: _conditions(r) for key, r in finished.items()})
+    values["version"] = values["key"].map({key: str(r["config"]["sampler"]["version"]) for key, r in finished.items()})
+    values = _alike(values)
     options = {key: r["config"]["sampler"].get("options", {}) for key, r in finished.items()}
     values = _main_arms(values, options)
-    best = values.sort_values(["samples", "created"]).drop_duplicates([*ARM, "seed"], keep="last")["key"]
-    superseded = values["key"].nunique() - len(best)
-    values = values[values["key"].isin(best)].reset_index(drop=True)
+    newest = values.sort_values("created").drop_duplicates([*ARM, "seed"], keep="last")["key"]
+    values = values[values["key"].isin(newest)].reset_index(drop=True)
+    superseded = found - len(newest)
     runs = values.drop(columns=["metric", "value", "low", "high", "count", "note"]).drop_duplicates("key")
     kept = {key: finished[key] for key in runs["key"]}
     return Results(root, runs.reset_index(drop=True), values, kept, failed, superseded)
+
+
+def _conditions(record: dict[str, Any]) -> str:
+    """What runs must share to be compared at all: the problem's fingerprint, the metrics' versions, the samples."""
+    config = record["config"]
+    return canonical(
+        {
+            "fingerprint": config["problem"]["fingerprint"],
+            "metrics": config["metrics"],
+            "samples": config["samples"],
+        }
+    )
+
+
+def _alike(values: pd.DataFrame) -> pd.DataFrame:
+    """Of each arm, the runs of one version under one set of conditions: most runs, the newest of equally many."""
+    chosen = []
+    for _, arm in values.groupby(["problem", "sampler", "options"]):
+        ways = [rows for _, rows in groups(arm, ["conditions", "version"])]
+        chosen.append(max(ways, key=lambda rows: (rows["key"].nunique(), rows["created"].max())))
+    return pd.concat(chosen).sort_index()
 
 
 def _sigma_m(record: dict[str, Any]) -> float | None:

@@ -24,18 +24,22 @@ def record(
     changed: Mapping[str, Any] | None = None,
     samples: int = 1000,
     info: Mapping[str, Any] | None = None,
+    version: int = 1,
+    fingerprint: Mapping[str, str] | None = None,
+    metric_version: str = "1",
     **more: Any,
 ) -> dict[str, Any]:
     """One finished run."""
     changed = dict(changed or {})
+    variant = {"modes": 25} if problem == "mixture2d" else {}
     config = {
-        "problem": {"name": problem, "options": {"modes": 25} if problem == "mixture2d" else {}, "fingerprint": {}},
-        "sampler": {"name": sampler, "options": {"grid": "log-snr", **changed}, "version": "1"},
+        "problem": {"name": problem, "options": variant, "fingerprint": dict(fingerprint or {})},
+        "sampler": {"name": sampler, "options": {"grid": "log-snr", **changed}, "version": version},
         "nfe": nfe,
         "seed": seed,
         "samples": samples,
         "shard": 500,
-        "metrics": dict.fromkeys(values, "1"),
+        "metrics": dict.fromkeys(values, metric_version),
     }
     done = {
         "schema": 1,

@@ -9,6 +9,7 @@ import pytest
 
 from benchmark.report import verdict
 from benchmark.report.claims import NOT_SUPPORTED, SUPPORTED, UNDECIDED, Verdict, error_bound
+from benchmark.report.comparing import compare
 from benchmark.report.reading import arrange
 from benchmark.report.statistics import holm, two_sided
 from benchmark.report.wording import context
@@ -146,11 +147,40 @@ def test_one_seed_decides_nothing() -> None:
     assert {v.status for v in judged(both(seeds=(0,))).values()} == {UNDECIDED}
 
 
-def test_more_samples_then_newer_wins() -> None:
-    small = record("digits", "dpmot", 10, 0, {"fd": 9.0}, samples=100)
-    large = record("digits", "dpmot", 10, 0, {"fd": 1.0}, samples=1000)
-    found = arrange([small | {"created": "2030"}, large], Path("nowhere"))
-    assert found.by_seed("digits", "dpmot", 10, "fd").tolist() == [1.0] and found.superseded == 1
+OTHER: list[dict[str, Any]] = [
+    {"version": 0},
+    {"fingerprint": {"denoiser_sha256": "ab"}},
+    {"metric_version": "0"},
+    {"samples": 9000},
+]
+
+
+@pytest.mark.parametrize("other", OTHER)
+def test_an_arm_is_read_in_one_way_the_one_with_most_runs(other: dict[str, Any]) -> None:
+    """Never seed by seed: the others of the arm are left out, and counted."""
+    most = [record("digits", "dpmot", 10, seed, {"fd": 1.0}) for seed in (0, 1, 2)]
+    fewer = [record("digits", "dpmot", 10, seed, {"fd": 9.0}, created="2030", **other) for seed in (2, 3)]
+    found = arrange([*most, *fewer], Path("nowhere"))
+    assert found.by_seed("digits", "dpmot", 10, "fd").to_dict() == {0: 1.0, 1: 1.0, 2: 1.0} and found.superseded == 2
+
+
+@pytest.mark.parametrize("other", OTHER)
+def test_of_equally_many_runs_the_newest_count(other: dict[str, Any]) -> None:
+    old = [record("digits", "dpmot", 10, seed, {"fd": 9.0}, **other) for seed in (0, 1)]
+    new = [record("digits", "dpmot", 10, seed, {"fd": 1.0}, created="2030") for seed in (0, 1)]
+    found = arrange([*new, *old], Path("nowhere"))
+    assert found.by_seed("digits", "dpmot", 10, "fd").tolist() == [1.0, 1.0] and found.superseded == 2
+
+
+@pytest.mark.parametrize("other", OTHER[1:])
+def test_arms_under_other_conditions_are_not_compared(other: dict[str, Any]) -> None:
+    ours = [record("digits", "dpmot", 10, seed, {"fd": 1.0 + seed}) for seed in (0, 1, 2)]
+    pairs = {
+        name: arrange(ours + [record("digits", "ddim", 10, s, {"fd": 2.0}, **more) for s in (0, 1, 2)], Path("nowhere"))
+        for name, more in {"alike": {"version": 7}, "other": other}.items()
+    }
+    assert compare(pairs["alike"], "digits", "fd", ("dpmot", 10), ("ddim", 10))
+    assert compare(pairs["other"], "digits", "fd", ("dpmot", 10), ("ddim", 10)) is None
 
 
 def test_main_arm_is_the_one_with_most_runs() -> None:
