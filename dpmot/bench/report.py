@@ -41,15 +41,15 @@ def _races(races: dict[str, Any]) -> list[str]:
     lines = []
     if races:
         lines += [
-            "Seconds and source samples (in units of N, the number of targets) to TV ≤ level at 99%, and how many times "
-            "dpmot's seconds in the same run. dpmot's seconds include its own certificates, its samples do not; the "
-            "peers, who have none, are charged with their work up to the first checkpoint that the judge certifies. "
-            "Every peer and setting of a table had the same seconds of its own.",
+            "Seconds and source samples (in units of N, the number of targets) to TV ≤ level at 99%, and how many "
+            "times dpmot's seconds in the same run. dpmot's seconds include its own certificates, its samples do not; "
+            "the peers, who have none, are charged with their work up to the first checkpoint that the judge "
+            "certifies. Every peer and setting of a table had the same seconds of its own.",
             "",
-            "The judge draws fresh samples: of dpmot's heights as many as its own certificate of the level takes, about "
-            "the largest of 20·N, 12·√(2N)/χ² and 106/χ² with χ² = (2·level)²; of a peer's 4·N, then 30·N, then as many "
-            "as dpmot's for the next level that the peer has not reached, unless those before show that χ² is surely "
-            "too large for it.",
+            "The judge draws fresh samples: of dpmot's heights as many as its own certificate of the level takes, "
+            "about the largest of 20·N, 12·√(2N)/χ² and 106/χ² with χ² = (2·level)²; of a peer's 4·N, then 30·N, then "
+            "as many as dpmot's for the next level that the peer has not reached, unless those before show that χ² is "
+            "surely too large for it. None takes fewer than 20,000.",
             "",
         ]
     for heading, records in _grouped(races).items():
