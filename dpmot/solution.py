@@ -26,7 +26,9 @@ class Solution:
 
     certificate: of exactly these heights; converged: whether it reached `tv`, the target, at `confidence`.
     samples: source samples the optimisation used; certificate_samples: those of all certificates.
-    seconds: wall-clock by phase (prepare, start, burn-in, descent, certificate). history: one entry per certificate.
+    seconds: wall-clock by phase (prepare, start, burn-in, descent, facets, certificate). phase_samples: the samples of
+        each phase that draws some; `samples` is the sum of burn-in, descent and facets. history: one entry per
+        certificate.
     problem: fingerprint of the problem these heights belong to.
     """
 
@@ -38,6 +40,7 @@ class Solution:
     samples: int
     certificate_samples: int
     seconds: dict[str, float]
+    phase_samples: dict[str, int]
     history: list[dict[str, Any]]
     seed: int
     problem: str
@@ -90,7 +93,20 @@ class State:
     best: float = float("inf")
     stalled: int = 0
     seconds: dict[str, float] = field(default_factory=dict)
+    phase_samples: dict[str, int] = field(default_factory=dict)
     history: list[dict[str, Any]] = field(default_factory=list)
+
+    def drew(self, phase: str, samples: int) -> None:
+        """Count samples of a phase."""
+        self.phase_samples[phase] = self.phase_samples.get(phase, 0) + samples
+        if phase == "certificate":
+            self.certificate_samples += samples
+        elif phase != "start":
+            self.samples += samples
+
+    def took(self, phase: str, seconds: float) -> None:
+        """Count seconds of a phase."""
+        self.seconds[phase] = self.seconds.get(phase, 0.0) + seconds
 
     def save(self, path: str | Path, **identity: Any) -> None:
         tensors = {k: v for k, v in vars(self).items() if isinstance(v, Tensor)}

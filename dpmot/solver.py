@@ -94,7 +94,7 @@ def solve(
     keep = Checkpoint(Path(checkpoint), identity) if checkpoint is not None else None
     state = keep.load(cells.device) if keep else None
     state = state or solver.start(heights)
-    state.seconds["prepare"] = state.seconds.get("prepare", 0.0) + prepared
+    state.took("prepare", prepared)
     solution = solver.run(state, keep)
     if keep:
         keep.path.unlink(missing_ok=True)
@@ -132,18 +132,19 @@ class _Solver:
         begun = time.perf_counter()
         cells = self.cells
         candidates = _closed_forms(cells) if heights is None else [cells.inner(heights)]
-        if len(candidates) > 1:
-            errors = [self._error(self._histogram(h, "start", 0)) for h in candidates]
-            candidates = [candidates[errors.index(min(errors))]]
+        judged = candidates if len(candidates) > 1 else []
+        errors = [self._error(self._histogram(h, "start", 0)) for h in judged]
+        start = candidates[errors.index(min(errors))] if errors else candidates[0]
         gap = cells.norms / (_quantile(cells.masses) + 1 / _quantile(cells.masses))
         gap = gap.clamp(min=float(gap.mean()) * 1e-3)
         zero = torch.zeros_like(gap)
-        none, start = gap.new_zeros(0, 0), candidates[0]
+        none = gap.new_zeros(0, 0)
         state = State(start, start.clone(), gap, zero, zero.clone(), zero.clone(), zero.long(), none, none, none)
         state.goal = self._floor_samples()
+        state.drew("start", len(errors) * self.batch)
         if heights is not None or cells.num == 1:  # may be good enough as it is
             state.phase = "certificate"
-        state.seconds["start"] = time.perf_counter() - begun
+        state.took("start", time.perf_counter() - begun)
         return state
 
     def run(self, state: State, keep: Checkpoint | None) -> Solution:
@@ -165,7 +166,7 @@ class _Solver:
                     bar.set_postfix_str(f"TV ≤ {state.history[-1]['tv_bound']:.3g}")
                 if certificate is not None or phase != state.phase:
                     _synchronize(self.cells.device)
-                state.seconds[phase] = state.seconds.get(phase, 0.0) + time.perf_counter() - begun
+                state.took(phase, time.perf_counter() - begun)
                 bar.update(state.samples - before)
                 if keep and rank == 0:
                     keep.save(state)
@@ -178,6 +179,7 @@ class _Solver:
             samples=state.samples,
             certificate_samples=state.certificate_samples,
             seconds=state.seconds,
+            phase_samples=state.phase_samples,
             history=state.history,
             seed=self.seed,
             problem=self.problem,
@@ -186,7 +188,7 @@ class _Solver:
     def _burn_in_step(self, state: State) -> None:
         """h_j −= η·g_j·log(mass/prescribed): from a far start, and until it no longer helps."""
         found = self._histogram(state.heights, "burn-in", state.step, values=True)
-        state.samples += found.total
+        state.drew("burn-in", found.total)
         state.step += 1
         assert found.gaps is not None
         state.gap_sum.mul_(0.7).add_(found.gaps)  # gaps seen far from the solution say little of it: forget them
@@ -205,7 +207,7 @@ class _Solver:
     def _descent_step(self, state: State) -> None:
         """h_j −= κ·g_j/√k·(mass/prescribed − 1), then the average with weights near k^POWER (Shamir and Zhang 2013)."""
         found = self._histogram(state.heights, "descent", state.step)
-        state.samples += found.total
+        state.drew("descent", found.total)
         state.descent += found.total
         state.step += 1
         expected = found.total * self.cells.masses
@@ -238,7 +240,7 @@ class _Solver:
         key = (self.seed, STREAMS["certificate"], state.attempt, int(again))
         state.counts += histogram(self.cells, heights.float(), samples, key).counts
         certificate = from_counts(state.counts, self.cells.masses, error, self.cells.first)
-        state.certificate_samples += samples
+        state.drew("certificate", samples)
         reached = {"samples": state.samples, "seconds": sum(state.seconds.values())}
         state.history.append({**certificate.to_dict(), "certificate_samples": samples, **reached})
         if certificate.tv_bound <= self.tv:
@@ -263,13 +265,17 @@ class _Solver:
 
     def _couple(self, state: State) -> None:
         """Estimate Newton's matrix at the average; the first time, descend anew from there."""
-        gap, key = self._gap(state), (self.seed, STREAMS["facets"], state.attempt)
+        begun, gap, key = time.perf_counter(), self._gap(state), (self.seed, STREAMS["facets"], state.attempt)
         weights = newton.facets(self.cells, state.average, gap, key)
-        state.samples += newton.SAMPLES * self.cells.num
+        state.drew("facets", newton.SAMPLES * self.cells.num)
         state.estimates += 1
         state.facets = weights if state.estimates == 1 else state.facets + (weights - state.facets) / state.estimates
         state.matrix = newton.inverse(state.facets, self.cells.masses / gap)
         state.edges = newton.edges(state.facets)
+        _synchronize(self.cells.device)
+        seconds = time.perf_counter() - begun
+        state.took("facets", seconds)
+        state.took("certificate", -seconds)  # in the midst of which it was made
         if state.estimates == 1:
             state.heights, state.step, state.descent = state.average.clone(), 0, 0
 

@@ -47,6 +47,7 @@ def test_interrupted_solve_resumes_to_the_same_bits(tmp_path, monkeypatch, stop_
             solve(SemiDiscreteProblem(moved), checkpoint=path)
     resumed = solve(problem, checkpoint=path)
     assert torch.equal(resumed.heights, whole.heights) and not path.exists()
+    assert resumed.phase_samples == whole.phase_samples
 
 
 def test_a_solve_interrupted_between_two_looks_keeps_the_first(tmp_path, monkeypatch):

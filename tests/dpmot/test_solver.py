@@ -153,6 +153,11 @@ def test_a_good_warm_start_is_only_certified_and_a_bad_one_solved():
 def test_clusters_on_the_plane_are_solved(seed, monkeypatch):
     problem = SemiDiscreteProblem(grid_of_clusters(200, seed))
     solution = solve(problem, seed=seed, max_samples=2000 * 200)
+    by_phase = dict(solution.phase_samples)
+    assert by_phase.keys() | {"prepare"} == solution.seconds.keys() and min(solution.seconds.values()) > 0
+    assert by_phase.pop("certificate") == solution.certificate_samples
+    assert by_phase.pop("start") == 2 * 512 and by_phase["facets"] >= newton.SAMPLES * 200
+    assert min(by_phase.values()) > 0 and sum(by_phase.values()) == solution.samples
     assert solution.converged and certify(problem, solution.heights, 200_000, seed=9).tv < 0.05
     monkeypatch.setattr("dpmot.newton.CELLS", 0)
     assert not solve(problem, seed=seed, max_samples=2000 * 200).converged, "the test shows nothing"
@@ -193,7 +198,8 @@ def test_saved_solution_comes_back(tmp_path):
     solution.save(tmp_path / "h.safetensors")
     loaded = Solution.load(tmp_path / "h.safetensors")
     assert torch.equal(loaded.heights, solution.heights) and loaded.certificate == solution.certificate
-    assert loaded.history == solution.history and str(loaded) == str(solution)
+    assert loaded.phase_samples == solution.phase_samples and loaded.history == solution.history
+    assert str(loaded) == str(solution)
     (tmp_path / "bad").write_bytes(b"not a solution")
     for path, message in (("bad", "damaged"), ("none", "no such file")):
         with pytest.raises(ValueError, match=message):
