@@ -1,9 +1,9 @@
 """The claims of the DPM-OT abstract, each as a test on the results."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
+from benchmark.report import needs as ask
 from benchmark.report.comparing import (
     COPY_MARGIN,
     FEW,
@@ -51,18 +51,17 @@ class Verdict:
 
 def few_steps(results: Results) -> Verdict:
     """C1: at most `FEW` evaluations against the best plain sampler with at least `LONG`."""
-    found, needs = [], []
+    found: list[Comparison] = []
+    needs: list[str] = []
     for problem in results.problems:
         budget, name = few_budget(results, problem), results.quality(problem)
         if budget is None or name is None:
-            needs.append(_run(problem, OURS, FEW))
+            needs.append(ask.runs(problem, OURS, FEW))
             continue
         long = [(a, n) for a in _plain(results, problem) for n in results.budgets(problem, a) if n >= LONG]
-        rivals = [c for c in (compare(results, problem, name, (OURS, budget), side) for side in long) if c]
-        if rivals:
-            found.append(min(rivals, key=lambda c: c.second))
-        else:
-            needs.append(_run(problem, "heun", LONG))
+        rivals, missing = _pairs(results, problem, name, [(budget, side) for side in long])
+        found += [min(rivals, key=lambda c: c.second)] if rivals else []
+        needs += missing if long else [ask.runs(problem, "heun", LONG)]
     tested = decide(found, [margin(c) for c in found])
     beside = same_or_not(_with(results, found, REAL), deciding=False)
     words = {
@@ -74,24 +73,24 @@ def few_steps(results: Results) -> Verdict:
         "High quality within about 10 network evaluations",
         f"Supported if, on every problem, DPM-OT with at most {FEW} evaluations is worse than the best plain sampler "
         f"with at least {LONG} by less than the margin; refuted if on any problem it is worse by more.",
-        _status(tested),
+        _status(tested, needs),
         told(tested, words),
         (*tested, *beside),
         tuple(in_words(beside)),
-        tuple(needs),
+        tuple(dict.fromkeys(needs)),
         _remark(results, tested),
     )
 
 
 def fast_samplers(results: Results) -> Verdict:
     """C2: against every plain fast sampler at every equal budget of at most `FEW`."""
-    found, needs = [], []
+    found: list[Comparison] = []
+    needs: list[str] = []
     for problem in results.problems:
         fast = [a for a in _plain(results, problem) if a not in NOT_FAST]
-        pairs = _equal_budgets(results, problem, results.quality(problem), fast)
+        pairs, missing = _equal_budgets(results, problem, results.quality(problem), fast)
         found += pairs
-        if not pairs:
-            needs.append(_run(problem, OURS if fast else "unipc", FEW))
+        needs += missing
     tested = decide(found)
     beside = same_or_not(_with(results, found, RANDOM), deciding=False)
     return Verdict(
@@ -99,11 +98,11 @@ def fast_samplers(results: Results) -> Verdict:
         "Better than fast samplers at an equal number of evaluations",
         "Supported if DPM-OT has the better quality against every plain fast sampler, at every budget of at most "
         f"{FEW}, on every problem; refuted if any of them does better.",
-        _status(tested),
+        _status(tested, needs),
         told(tested, {"better": "better than a fast sampler", "worse": "worse"}),
         (*tested, *beside),
         tuple(in_words(beside)),
-        tuple(needs),
+        tuple(dict.fromkeys(needs)),
         _remark(results, tested),
     )
 
@@ -114,9 +113,9 @@ def mode_mixture(results: Results) -> Verdict:
     found: list[Comparison] = []
     nothing: list[Comparison] = []
     for problem in results.problems:
-        pairs = _equal_budgets(results, problem, MIXTURE, _plain(results, problem), MUCH_LESS)
-        if not pairs:
-            needs.append(_run(problem, OURS, FEW))
+        rate = MIXTURE if MIXTURE in results.metrics(problem) else None
+        pairs, missing = _equal_budgets(results, problem, rate, _plain(results, problem), MUCH_LESS)
+        needs += missing
         floor = results.by_seed(problem, REAL, 0, MIXTURE)
         least = RATE_MARGIN + (float(floor.mean()) if len(floor) else 0.0)
         for c in pairs:
@@ -140,32 +139,37 @@ def mode_mixture(results: Results) -> Verdict:
         f"Supported if DPM-OT's rate at λ = 0.2 is below {MUCH_LESS:.0%} of every plain sampler's at every equal "
         f"budget of at most {FEW}, on every problem where that sampler mixes modes more often than held-out examples "
         "do; refuted if it is above that for any.",
-        _status(tested),
+        _status(tested, needs),
         nowhere if nothing and not tested else told(tested, words),
         (*tested, *beside),
         tuple(caveats),
-        tuple(needs),
+        tuple(dict.fromkeys(needs)),
         _remark(results, tested),
     )
 
 
 def the_map(results: Results) -> Verdict:
     """C4: DPM-OT against its own latents drawn at random."""
-    found, unsolved, needs = [], [], []
+    found: list[Comparison] = []
+    unsolved: list[Comparison] = []
+    needs: list[str] = []
     for problem in results.problems:
-        budget, names = few_budget(results, problem), [results.quality(problem), MIXTURE]
-        if budget is None:
-            needs.append(_run(problem, OURS, FEW))
+        budget, quality = few_budget(results, problem), results.quality(problem)
+        names = [n for n in (quality, MIXTURE) if n in results.metrics(problem)]
+        if budget is None or not names:
+            needs.append(ask.runs(problem, OURS, FEW))
             continue
-        other = results.alike(problem, OURS, RANDOM) or ""
-        pairs = [c for n in names if n and (c := compare(results, problem, n, (OURS, budget), (other, budget)))]
-        found += pairs
-        if not pairs:
-            needs.append(_run(problem, RANDOM, FEW, _latents(results, problem)))
+        other = results.alike(problem, OURS, RANDOM)
+        if other is None:
+            needs.append(ask.control(results, problem, budget))
+        for name in names if other else ():
+            pairs, missing = _pairs(results, problem, str(name), [(budget, (str(other), budget))])
+            found += pairs
+            needs += missing
         for arm in results.arms(problem, base=False):
-            if arm.split(" ")[0] == UNSOLVED and names[0]:
+            if arm.split(" ")[0] == UNSOLVED and quality:
                 control = results.alike(problem, arm, RANDOM) or ""
-                pair = compare(results, problem, names[0], (arm, budget), (control, budget))
+                pair = compare(results, problem, quality, (arm, budget), (control, budget))
                 unsolved += [pair] if pair else []
     tested, without = same_or_not(found), same_or_not(unsolved, deciding=False)
     outcomes = {c.outcome for c in tested}
@@ -173,6 +177,8 @@ def the_map(results: Results) -> Verdict:
     status = SUPPORTED if tested and all(helped) and "worse" not in outcomes else UNDECIDED
     if outcomes and outcomes <= {"same", "no better", "worse"}:
         status = NOT_SUPPORTED
+    if needs:  # either would be said of every problem
+        status = UNDECIDED
     words = {"better": "better than a random latent", "worse": "worse than a random latent"}
     return Verdict(
         "C4",
@@ -184,7 +190,7 @@ def the_map(results: Results) -> Verdict:
         told(tested, words),
         (*tested, *without),
         (*_solved(results), *in_words(without), *_elsewhere(results)),
-        tuple(needs),
+        tuple(dict.fromkeys(needs)),
     )
 
 
@@ -219,13 +225,23 @@ def _plain(results: Results, problem: str) -> list[str]:
     return [a for a in results.arms(problem) if family(a) == "plain"]
 
 
+def _pairs(
+    results: Results, problem: str, name: str, sides: Sequence[tuple[int, tuple[str, int]]], scale: float = 1.0
+) -> tuple[list[Comparison], list[str]]:
+    """DPM-OT at each budget against the arm beside it, given as (label, budget); and what the others need."""
+    found = {(n, side): compare(results, problem, name, (OURS, n), side, scale) for n, side in sides}
+    missing = [ask.pair(results, problem, (OURS, n), side) for (n, side), c in found.items() if c is None]
+    return [c for c in found.values() if c], missing
+
+
 def _equal_budgets(
-    results: Results, problem: str, name: str | None, arms: Iterable[str], scale: float = 1.0
-) -> list[Comparison]:
-    """DPM-OT against each arm at each budget of at most `FEW` that both have."""
-    budgets = [n for n in results.budgets(problem, OURS) if n <= FEW] if name else []
-    found = [compare(results, problem, str(name), (OURS, n), (arm, n), scale) for arm in arms for n in budgets]
-    return [c for c in found if c]
+    results: Results, problem: str, name: str | None, arms: Sequence[str], scale: float = 1.0
+) -> tuple[list[Comparison], list[str]]:
+    """DPM-OT against each arm at each of its budgets of at most `FEW`, and what pairs that can't be compared need."""
+    budgets = [n for n in results.budgets(problem, OURS) if n <= FEW]
+    if name is None or not arms or not budgets:
+        return [], [ask.runs(problem, OURS if arms else "unipc", FEW)]
+    return _pairs(results, problem, name, [(n, (arm, n)) for arm in arms for n in budgets], scale)
 
 
 def _with(results: Results, comparisons: Sequence[Comparison], other: str) -> list[Comparison]:
@@ -239,11 +255,12 @@ def _with(results: Results, comparisons: Sequence[Comparison], other: str) -> li
     return found
 
 
-def _status(tested: Sequence[Comparison]) -> str:
+def _status(tested: Sequence[Comparison], needs: Sequence[str]) -> str:
+    """One `worse` refutes; support is of every comparison there is to make, so none may be missing."""
     outcomes = {c.outcome for c in tested}
     if "worse" in outcomes:
         return NOT_SUPPORTED
-    return SUPPORTED if outcomes == {"better"} else UNDECIDED
+    return SUPPORTED if outcomes == {"better"} and not needs else UNDECIDED
 
 
 def _remark(results: Results, tested: Sequence[Comparison]) -> str:
@@ -286,16 +303,3 @@ def _elsewhere(results: Results) -> list[str]:
     return [
         f"Under the other settings run (noise levels σ_M, targets), {len(done)} pairs in quality: {listed(counts)}."
     ] * bool(done)
-
-
-def _latents(results: Results, problem: str) -> dict[str, Any]:
-    """Options in which the latents of DPM-OT differ from those of the random latents that were run."""
-    theirs = results.options(problem, RANDOM) if RANDOM in results.arms(problem) else {}
-    ours = results.options(problem, OURS)
-    return {name: value for name, value in ours.items() if name in theirs and value != theirs[name]}
-
-
-def _run(problem: str, sampler: str, nfe: int, options: Mapping[str, Any] | None = None) -> str:
-    name, settings = problem.partition(" ")[0], "".join(f" {k}={v}" for k, v in (options or {}).items())
-    asked = f"python -m benchmark.run --problem {name} --sampler {sampler} --nfe {nfe} --seeds 0 1 2 3 4"
-    return asked + (f" --set{settings}" if settings else "")

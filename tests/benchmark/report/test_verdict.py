@@ -143,6 +143,59 @@ def test_missing_arms_are_named() -> None:
         assert any("python -m benchmark.run --problem digits --sampler" in text for text in found[claim].needs)
 
 
+def unlike(r: dict[str, Any], **wanted: Any) -> bool:
+    """Whether a record differs from what is wanted: sampler, problem, nfe, seed."""
+    config = r["config"]
+    own = {"sampler": config["sampler"]["name"], "problem": config["problem"]["name"]} | {
+        name: config[name] for name in ("nfe", "seed")
+    }
+    return any(own[name] != value for name, value in wanted.items())
+
+
+def test_a_rival_with_one_seed_is_missed_and_asked_for() -> None:
+    records = both(ours=1.0, random=2.0)
+    c2 = judged(records)["C2"]
+    assert c2.status == SUPPORTED and not c2.needs
+    for seed in range(1, 5):
+        records = [r for r in records if unlike(r, problem="digits", sampler="unipc", nfe=5, seed=seed)]
+    found = judged(records)
+    assert found["C2"].status == found["C3"].status == UNDECIDED
+    asked = "python -m benchmark.run --problem digits --sampler unipc --nfe 5 --seeds 0 1 2 3 4 --samples 1000"
+    assert found["C2"].needs == found["C3"].needs == (f"{asked} --set grid=edm",)
+
+
+def test_a_long_run_with_one_seed_may_be_the_best() -> None:
+    records = both()
+    for seed in range(1, 5):
+        records = [r for r in records if unlike(r, problem="digits", sampler="ddpm", nfe=20, seed=seed)]
+    c1 = judged(records)["C1"]
+    assert c1.status == UNDECIDED and "--sampler ddpm --nfe 20" in c1.needs[0]
+
+
+@pytest.mark.parametrize(("random", "status"), [(2.0, SUPPORTED), (1.0, NOT_SUPPORTED)])
+def test_a_problem_without_the_control_leaves_the_map_open(random: float, status: str) -> None:
+    records = both(ours=1.0, random=random)
+    assert judged(records)["C4"].status == status
+    c4 = judged([r for r in records if unlike(r, problem="digits", sampler="random-latent")])["C4"]
+    assert c4.status == UNDECIDED and "--problem digits --sampler random-latent" in c4.needs[0]
+
+
+def test_one_defeat_refutes_whatever_is_missing() -> None:
+    records = [*quick("digits", "fd", ours=1.0, plain=0.5), record("mixture2d", "ddim", 10, 0, {"w2": 1.0})]
+    c2 = judged(records)["C2"]
+    assert c2.status == NOT_SUPPORTED and c2.needs
+
+
+def test_other_numbers_of_samples_are_asked_for_anew() -> None:
+    records = both(ours=1.0, random=2.0)
+    records = [r for r in records if unlike(r, problem="digits", sampler="heun", nfe=10)]
+    more: dict[str, Any] = {"samples": 9000, "created": "2025"}
+    records += [record("digits", "heun", 10, s, {"fd": 3.0}, {"grid": "edm"}, **more) for s in range(20)]
+    c2 = judged(records)["C2"]
+    assert c2.status == UNDECIDED and c2.needs
+    assert all("--sampler heun" in text and "--samples 1000" in text for text in c2.needs)
+
+
 def test_one_seed_decides_nothing() -> None:
     assert {v.status for v in judged(both(seeds=(0,))).values()} == {UNDECIDED}
 
