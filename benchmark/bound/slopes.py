@@ -16,6 +16,12 @@ TOLERANCE = 0.1
 """A slope agrees with theory when its interval holds it, or when it is within this share: theory is asymptotic, and
 where there is no chance the interval is as narrow as the curve is straight."""
 
+IDENTITIES = ("mass", "score")
+"""Terms whose slope is no finding: below TV = 1/N the cost of the masses is linear in TV (BOUND.md, section 5), and the
+realised score term is a difference that is linear in a small error to first order. These fits check the code."""
+WIDE = 1.5
+"""Where theory allows exponents this factor apart or more, to agree with it says little."""
+
 
 @dataclass(frozen=True)
 class Slope:
@@ -28,7 +34,7 @@ class Slope:
         value, low, high: the fit and its 95% interval (least squares, Student).
         points: how many; least, most: range of the factor.
         keys: of the cells.
-        agrees: see `TOLERANCE`.
+        agrees, identity, wide: see `TOLERANCE`, `IDENTITIES`, `WIDE`.
     """
 
     term: str
@@ -50,6 +56,15 @@ class Slope:
         least, most = sorted((self.theory, self.theory_to))
         nearest = min(max(self.value, least), most)
         return (self.low <= most and least <= self.high) or abs(self.value / nearest - 1) <= TOLERANCE
+
+    @property
+    def identity(self) -> bool:
+        return self.term in IDENTITIES
+
+    @property
+    def wide(self) -> bool:
+        least, most = sorted((abs(self.theory), abs(self.theory_to)))
+        return most >= WIDE * least
 
     def rows(self, cells: pd.DataFrame) -> pd.DataFrame:
         """The cells that were fitted."""

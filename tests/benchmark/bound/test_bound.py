@@ -237,6 +237,44 @@ def test_verdict_is_undecided_when_the_interval_straddles_the_bound(record: dict
     assert isinstance(tables.frame([record]), pd.DataFrame)
 
 
+def test_outcomes_with_each_estimate_of_the_bound(record: dict[str, Any]) -> None:
+    """The bound is linear in W₂(ν_N, p_{σ_M}): each estimate of it changes one term, by G times the difference."""
+    [row] = tables.frame([record]).to_dict("records")
+    distance, growth = record["details"]["finite_targets_distance"], record["details"]["growth"]
+    for name, column in tables.BOUNDS.items():
+        assert row[column] == pytest.approx(record["bound"] - growth * (distance["high"] - distance[name]))
+    assert row["bound_low"] < row["bound_value"] < row["bound"]
+
+    bounds = {"bound": 10.0, "bound_value": 9.0, "bound_low": 8.0, "samples": 1}
+    errors = [(6, 7, 7.5), (7, 8.5, 8.9), (8.2, 8.6, 9.5), (8.5, 9.2, 9.8), (9.1, 9.5, 9.9)]
+    cells = pd.DataFrame([bounds | dict(zip(("low", "value", "high"), error, strict=True)) for error in errors])
+    counts = tables.outcomes(cells).drop(columns=tables.ESTIMATE)
+    assert counts.to_dict("list") == {
+        "holds": [5, 2, 1],
+        "undecided": [0, 2, 1],
+        "exceeded": [0, 1, 3],
+        "value above": [0, 2, 4],
+    }
+    said = tables.robustness(tables.outcomes(cells))
+    assert "point estimate of W2(nu_N, p_sigmaM) in the bound 2 hold, 2 are undecided and 1 are exceeded" in said
+
+
+def made_slope(term: str, mixture: str = "digits-64", **changes: Any) -> slopes.Slope:
+    made: dict[str, Any] = {"detail": "", "against": "", "points": 4, "least": 1.0, "most": 2.0, "keys": ()}
+    made |= {"theory": -1.0, "theory_to": -1.0, "value": -1.0, "low": -1.1, "high": -0.9}
+    return slopes.Slope(term=term, mixture=mixture, **made | changes)
+
+
+def test_agreement_counts_no_identities_and_names_wide_ranges() -> None:
+    found = [made_slope("mass"), made_slope("score"), made_slope("end level"), made_slope("discretisation", low=-1.05)]
+    found += [made_slope("discretisation", value=-2.0, low=-2.1, high=-1.9)]
+    found += [made_slope("finite targets", theory=-0.5, theory_to=-1.5), made_slope("finite targets", theory_to=-1.4)]
+    text = tables.agreement(found)
+    assert text.startswith("4 of 5 fitted slopes (discretisation, end level, finite targets) agree")
+    assert "3 of 4 without" in text and "finite targets of digits-64 [-0.5, -1.5])" in text
+    assert text.endswith("2 of 2 slopes that check identities (mass, score) come out")
+
+
 def test_terms_on_networks_agree_with_the_exact_flow() -> None:
     """A mixture in place of a network: the terms measured through samplers alone are those of the exact flow."""
     problem, flow = mixture("overlapping-4"), exact_flow("overlapping-4")
