@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from samplers.controls import RandomLatent
 from samplers.dpmot import make_latents
 from samplers.noise import ShardNoise
 
+RESULTS = Path(__file__).parents[3] / "results" / "bound"
 SMALL = Cell("overlapping-4", targets=20, intervals=4, samples=300)
 
 
@@ -257,6 +259,43 @@ def test_outcomes_with_each_estimate_of_the_bound(record: dict[str, Any]) -> Non
     }
     said = tables.robustness(tables.outcomes(cells))
     assert "point estimate of W2(nu_N, p_sigmaM) in the bound 2 hold, 2 are undecided and 1 are exceeded" in said
+
+
+@pytest.fixture(scope="module")
+def kept() -> list[dict[str, Any]]:
+    """The records of the whole grid that the repository holds."""
+    return runner.read(RESULTS)
+
+
+def test_prose_and_verdict_are_what_the_records_say(kept: list[dict[str, Any]]) -> None:
+    cells = tables.frame(kept)
+    found = tables.verdict(cells, slopes.slopes(cells))
+    assert json.loads((RESULTS / "verdict.json").read_text()) == found
+    prose = " ".join((RESULTS / "BOUND.md").read_text().split())
+    upper, point, lower = tables.outcomes(cells).to_dict("records")
+    assert f"In this sense {upper['holds']} of {found['cells']} cells hold" in prose
+    assert f"with its point estimate {point['holds']} cells hold and {point['undecided']} are undecided" in prose
+    assert f"with its lower limit {lower['holds']} hold and {lower['undecided']} are undecided" in prose
+    assert upper["exceeded"] == point["exceeded"] == lower["exceeded"] == point["value above"] == 0
+    assert f"{lower['value above']} lie above the bound with the lower limit" in prose
+    agreeing, narrow = re.findall(r"(\d+ of \d+) (?:fitted|without)", found["evidence"])
+    assert f"finite targets are tests: {agreeing} agree" in prose
+    assert f"of the other slopes {narrow} agree" in prose
+
+
+def test_growth_on_separate_modes_is_as_the_prose_says(kept: list[dict[str, Any]]) -> None:
+    """Section 6: e^{R²/4s²}/√2 at σ_M = s, and the general formula at every level; R from the modes' distances."""
+    flow = exact_flow("separate-16")
+    exponent = float(torch.cdist(flow.means, flow.means).max()) ** 2 / 8 / flow.width**2
+    growth = {
+        record["config"]["cell"]["level"]: record["details"]["growth"]
+        for record in kept
+        if record["config"]["cell"]["mixture"] == "separate-16"
+    }
+    assert set(growth) == set(grid.LEVELS)
+    assert growth[1.0] == pytest.approx(math.exp(exponent / 2) / math.sqrt(2), rel=1e-9)
+    for level, value in growth.items():
+        assert value == pytest.approx(math.exp(exponent * level**2 / (1 + level**2)) / math.hypot(1, level), rel=1e-9)
 
 
 def made_slope(term: str, mixture: str = "digits-64", **changes: Any) -> slopes.Slope:
