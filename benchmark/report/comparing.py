@@ -23,22 +23,26 @@ COPY_MARGIN = 0.05
 
 RULES = (
     "Runs are paired over seeds, which share their noise. Tests are Student's t on the paired differences at level "
-    f"{LEVEL:g}, adjusted by Holm's method over all deciding comparisons of a claim.",
+    f"{LEVEL:g}, adjusted by Holm's method over all deciding comparisons of a claim; the 95% intervals beside them are "
+    "of one comparison each, not adjusted, so one may exclude 0 where p does not decide.",
     f"“Within about 10 evaluations” means a budget of at most {FEW}; a long run has at least {LONG}. Evaluations are "
     "counted at the denoiser.",
     "Two values count as the same when they differ by less than the largest of three margins: "
     f"{RELATIVE_MARGIN:.0%} of the reference value (the convention of bioequivalence; one sampler at one budget "
     f"differs by more between papers); {SPREAD_MARGIN:g} standard deviations of the reference between seeds (what a "
     f"change of seed does to it); and, for rates, {100 * RATE_MARGIN:g} percentage point (what 1,000 samples resolve).",
+    "The spread between seeds is that of single runs and is taken from the same data: the noisier a metric, the wider "
+    "the margin, and the easier “same” and “no better”. Each margin is therefore given with its share of the reference "
+    "value. Where that nears 100%, these outcomes mean no more than “no difference that so many seeds could show”.",
     "Equivalence is tested as such, by two one-sided tests (TOST); “no better” is the one of them that excludes a gain "
     "as large as the margin. C4 is refuted only where one of these holds in every metric and problem, an intersection "
     "of tests that needs no adjustment.",
     f"“Much less” mode mixture means less than {MUCH_LESS:.0%} of the other sampler's rate.",
     "Distances are to independent exact draws where the law of the data is known, else to the training split, as is "
     "usual for FID: there a copied training example costs nothing.",
-    "C1 to C3 carry the remark “by copying” where DPM-OT's share of copies of training examples exceeds that of "
-    f"held-out examples by more than {100 * COPY_MARGIN:g} points (lower 95% limit): copies have the quality of data "
-    "whatever a sampler does.",
+    "C1 to C3 carry the remark “by copying” with the problems on which DPM-OT's share of copies of training examples "
+    f"exceeds that of held-out examples by more than {100 * COPY_MARGIN:g} points (lower 95% limit): copies have the "
+    "quality of data whatever a sampler does.",
 )
 """The rules of the verdict: the same for every problem and result."""
 
@@ -90,11 +94,25 @@ class Comparison:
         """Seeds that both arms have."""
         return len(self.contrast)
 
+    @property
+    def share(self) -> float:
+        """The margin over the value of the second; NaN where there is no margin, or the value is 0."""
+        return abs(self.margin / self.second) if self.margin and self.second else math.nan
+
+    def allowed(self) -> str:
+        """The margin in words, with its share of the value; empty where the test has none."""
+        if not self.margin:
+            return ""
+        points = f"{100 * self.margin:.3g}"
+        width = f"{points} point{'s' * (points != '1')}" if metric(self.metric).rate else f"{self.margin:.3g}"
+        return f"margin {width}" + ("" if math.isnan(self.share) else f", {self.share:.0%} of the value")
+
     def values(self) -> str:
         """The two values in words."""
         first, second = (show(self.metric, value) for value in (self.first, self.second))
         where = "" if self.against_nfe == 0 else f" at {self.against_nfe} NFE"
-        return f"{metric(self.metric).label} {first} against {second} for {title(self.against)}{where}"
+        within = f" [{self.allowed()}]" if self.margin else ""
+        return f"{metric(self.metric).label} {first} against {second} for {title(self.against)}{where}{within}"
 
 
 def show(name: str, value: float) -> str:

@@ -1,6 +1,7 @@
 """Comparisons, and what to keep in mind beside them, in plain words."""
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterable, Mapping, Sequence
 
 from benchmark.report.comparing import COPY, OURS, RANDOM, REAL, Comparison, few_budget, show
 from benchmark.report.reading import Results
@@ -39,12 +40,34 @@ def in_words(comparisons: Sequence[Comparison]) -> list[str]:
         here = [c for c in comparisons if (c.arm, c.against) == (arm, against)]
         told = [
             f"{words[c.outcome]} on {c.problem} ({metric(c.metric).label} {show(c.metric, c.first)} against "
-            f"{show(c.metric, c.second)})"
+            f"{show(c.metric, c.second)}{f'; {c.allowed()}' if c.margin else ''})"
             for c in here
         ]
         text = f"{title(arm)} beside {title(against)}: {'; '.join(told)}."
         said.append(text[0].upper() + text[1:])
     return said
+
+
+def span(counts: Iterable[int]) -> str:
+    """`15`, or `5 to 15`."""
+    known = sorted(set(counts))
+    return f"{known[0]} to {known[-1]}" if len(known) > 1 else "".join(map(str, known))
+
+
+def shares(comparisons: Sequence[Comparison]) -> str:
+    """From where to where the margins lie by which an arm counts as the same, or as no better; or nothing."""
+    known = [c.share for c in comparisons if c.outcome in ("same", "no better") and not math.isnan(c.share)]
+    return f"the margins are {min(known):.0%} to {max(known):.0%} of the value" if known else ""
+
+
+def too_wide(comparisons: Sequence[Comparison]) -> list[str]:
+    """Where an arm counts as the same, as no better or as not worse by a margin wider than the value itself."""
+    return [
+        f"On {c.problem} the margin ({c.share:.0%}) is wider than {metric(c.metric).label} itself "
+        f"({show(c.metric, c.second)}): the finding there is “no difference that {c.seeds} seeds could show”."
+        for c in comparisons
+        if c.outcome not in ("worse", "open") and c.share > 1
+    ]
 
 
 def listed(words: Sequence[str]) -> str:

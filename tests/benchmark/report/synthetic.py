@@ -32,9 +32,10 @@ def record(
     """One finished run."""
     changed = dict(changed or {})
     variant = {"modes": 25} if problem == "mixture2d" else {}
+    options = {"grid": "log-snr", **({"map": "hard"} if sampler == "dpmot" else {}), **changed}
     config = {
         "problem": {"name": problem, "options": variant, "fingerprint": dict(fingerprint or {})},
-        "sampler": {"name": sampler, "options": {"grid": "log-snr", **changed}, "version": version},
+        "sampler": {"name": sampler, "options": options, "version": version},
         "nfe": nfe,
         "seed": seed,
         "samples": samples,

@@ -45,6 +45,33 @@ def test_worse_than_random_latents() -> None:
     assert judged(both(ours=1.5, random=1.0))["C4"].status == NOT_SUPPORTED
 
 
+def test_a_margin_wider_than_the_value_is_said() -> None:
+    """Wherever it lets two arms count as the same: in the sentence, the row, the caveats and the headline."""
+    records = quick("mixture2d", "w2", noise=0.7, seeds=range(60)) + quick("digits", "fd")
+    verdicts = verdict.judge(arrange(records, Path("nowhere")))
+    c4 = next(v for v in verdicts if v.claim == "C4")
+    assert c4.status == NOT_SUPPORTED
+    (wide,) = (c for c in c4.comparisons if c.deciding and c.problem == "mixture2d" and c.metric == "w2")
+    assert wide.margin == pytest.approx(2 * wide.spread) and wide.share == wide.margin / wide.second > 1
+    percent = f"{100 * wide.margin / wide.second:.0f}%"
+    assert f"[margin {wide.margin:.3g}, {percent} of the value]" in c4.decided_by
+    assert f"On mixture2d the margin ({percent}) is wider than W₂ itself" in c4.decided_by
+    assert "“no difference that 60 seeds could show”" in c4.decided_by
+    assert "On digits the margin" not in c4.decided_by
+    assert f"±{wide.margin:.3g} ({percent})" in verdict.row(wide)
+    widest = max(c.margin / c.second for c in c4.comparisons if c.deciding)
+    assert verdict.headline(verdicts) == (
+        "No gain that 5 to 60 seeds could show over drawing the same stored latents at random (margins of up to "
+        f"{100 * widest:.0f}%)."
+    )
+
+
+def test_what_theory_expects_leads_the_caveats() -> None:
+    c4 = judged(both())["C4"]
+    assert c4.caveats[0].startswith("No difference is what theory expects: with a hard map and equal masses")
+    assert c4.caveats[0].endswith("certified here to be at most 0.016 on digits and 0.016 on mixture2d.")
+
+
 def test_no_better_is_enough_to_refute() -> None:
     """A map that does somewhat worse, by an amount that is not shown, still brings no gain as large as the margin."""
     c4 = judged(both(ours=1.15, random=1.0, noise=0.12))["C4"]
@@ -125,8 +152,13 @@ def test_no_mixture_leaves_nothing_to_reduce() -> None:
 def test_copying_is_remarked() -> None:
     records = both(copies=0.6)
     found = judged(records)
-    assert verdict.verdict_word(found["C2"]) == "supported, by copying"
+    assert verdict.verdict_word(found["C2"]) == "supported, by copying on digits and mixture2d"
     assert any("Copies of training examples on digits" in text for text in context(arrange(records, Path("nowhere"))))
+
+
+def test_copying_is_remarked_where_it_is() -> None:
+    found = judged(quick("mixture2d", "w2", copies=0.01) + quick("digits", "fd", copies=0.6))
+    assert verdict.verdict_word(found["C2"]) == "supported, by copying on digits"
 
 
 def test_multiplicity_is_adjusted() -> None:
