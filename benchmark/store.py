@@ -15,7 +15,7 @@ import shutil
 import sys
 import tempfile
 import zipfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -133,8 +133,12 @@ def _write_into(file: BinaryIO, write: Any) -> None:
     os.fsync(file.fileno())
 
 
-def read_record(path: Path) -> Record:
-    """Read and check one record.
+RUN = ("key", "config", "status", "metrics", "schema")
+"""What a record of a run holds at least."""
+
+
+def read_record(path: Path, wanted: Sequence[str] = RUN) -> Record:
+    """Read and check one record, of a run or of what else is kept under the key of its configuration.
 
     Raises:
         StoreError: it is no record, or not of this schema.
@@ -143,7 +147,6 @@ def read_record(path: Path) -> Record:
         record = json.loads(path.read_text())
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise StoreError(f"{path}: not JSON ({error})") from None
-    wanted = ("key", "config", "status", "metrics", "schema")
     if not isinstance(record, dict) or any(name not in record for name in wanted):
         raise StoreError(f"{path}: not a record (needs {', '.join(wanted)})")
     if record["schema"] != SCHEMA:
@@ -153,10 +156,10 @@ def read_record(path: Path) -> Record:
     return record
 
 
-def read_or_set_aside(path: Path) -> Record | None:
+def read_or_set_aside(path: Path, wanted: Sequence[str] = RUN) -> Record | None:
     """A record; or None for a damaged one, which is named on standard error and renamed to `<name>.damaged`."""
     try:
-        return read_record(path)
+        return read_record(path, wanted)
     except (OSError, StoreError) as error:
         try:
             path.replace(path.with_name(path.name + ".damaged"))

@@ -1,6 +1,5 @@
 """Records as tables: what every part of the report starts from."""
 
-import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,9 +11,10 @@ import numpy as np
 import pandas as pd
 
 from benchmark.report.vocabulary import QUALITY, family, rank
-from benchmark.store import canonical, describe, frame, read_arrays, read_records
+from benchmark.store import canonical, describe, frame, read_arrays, read_or_set_aside, read_records
 
 ARM = ["problem", "label", "nfe"]
+CELL = ("key", "config", "terms", "schema")
 _COLUMNS = [*ARM, "sampler", "options", "base", "frontier", "seed", "samples", "conditions", "nfe_counted", "key"]
 
 
@@ -150,9 +150,9 @@ class Results:
         return None
 
     def bounds(self) -> list[dict[str, Any]]:
-        """Cells of the study of the error bound (`bound/cells/`) in which the error was measured: measured, bound."""
-        cells = [json.loads(path.read_text()) for path in sorted((self.root / "bound" / "cells").glob("*.json"))]
-        return [cell for cell in cells if cell.get("measured") and "bound" in cell]
+        """Cells of the study of the error bound (`bound/cells/`); `measured` is null where the error can't be."""
+        paths = sorted((self.root / "bound" / "cells").glob("*.json"))
+        return [cell for path in paths if (cell := read_or_set_aside(path, CELL))]
 
 
 def slug(problem: str) -> str:

@@ -92,9 +92,10 @@ def context(results: Results) -> list[str]:
         said.append(text)
     if len(results.runs):
         seeds = results.runs.groupby(["problem", "label", "nfe"])["seed"].nunique()
+        rests = "C1 to C4 rest on" if results.bounds() else "All of this rests on"
         counts = [f"{n:,}" for n in sorted(results.runs["samples"].unique())]
         said.append(
-            f"All of this rests on {listed(results.problems)}, at most {seeds.max()} seeds and {listed(counts)} "
+            f"{rests} {listed(results.problems)}, at most {seeds.max()} seeds and {listed(counts)} "
             "samples a run. It says nothing about other data, networks or scales."
         )
     return said

@@ -286,11 +286,39 @@ def test_variants_of_a_problem_are_kept_apart() -> None:
     ("high", "low", "status"), [(0.9, 0.7, SUPPORTED), (1.1, 0.7, UNDECIDED), (1.5, 1.2, NOT_SUPPORTED)]
 )
 def test_bound(tmp_path: Path, high: float, low: float, status: str) -> None:
-    cell = {"measured": {"value": (low + high) / 2, "low": low, "high": high}, "bound": 1.0}
-    (tmp_path / "bound" / "cells").mkdir(parents=True)
-    for name, content in (("a", cell), ("b", cell), ("c", cell | {"measured": None})):
-        (tmp_path / "bound" / "cells" / f"{name}.json").write_text(json.dumps(content))
-    assert error_bound(arrange([], tmp_path)).status == status
+    measured = {"value": (low + high) / 2, "low": low, "high": high}
+    cells(tmp_path, measured, measured, None)
+    c5 = error_bound(arrange([], tmp_path))
+    assert c5.status == status and "of the 2 cells in which the error can be measured (of 3)" in c5.decided_by
+
+
+def cells(root: Path, *measured: dict[str, float] | None) -> Path:
+    """Records of the study of the bound; their folder."""
+    folder = root / "bound" / "cells"
+    folder.mkdir(parents=True)
+    for i, value in enumerate(measured):
+        cell = {"schema": 1, "config": {"seed": i}, "key": key_of({"seed": i}), "terms": {}}
+        cell |= {"measured": value, "bound": 1.0} if value else {}
+        (folder / f"{i}.json").write_text(json.dumps(cell))
+    return folder
+
+
+@pytest.mark.parametrize("damage", ['{"schema": 1, "measu', "[]", '{"schema": 1}', '{"measured": {}, "bound": 1}'])
+def test_a_damaged_cell_of_the_bound_is_set_aside(
+    tmp_path: Path, damage: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = cells(tmp_path, {"value": 0.5, "low": 0.4, "high": 0.6})
+    (folder / "bad.json").write_text(damage)
+    assert error_bound(arrange([], tmp_path)).status == SUPPORTED
+    assert "bad.json" in capsys.readouterr().err and (folder / "bad.json.damaged").exists()
+
+
+def test_what_the_claims_rest_on(tmp_path: Path) -> None:
+    """C5 rests on cells of its own, where there are some."""
+    records = quick("digits", "fd", seeds=(0, 1))
+    assert context(arrange(records, tmp_path))[-1].startswith("All of this rests on digits")
+    cells(tmp_path, None)
+    assert context(arrange(records, tmp_path))[-1].startswith("C1 to C4 rest on digits")
 
 
 def test_written_as_json_and_markdown(tmp_path: Path) -> None:
