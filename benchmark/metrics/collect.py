@@ -53,7 +53,7 @@ def collect(
     ranks, rank = (dist.get_world_size(), dist.get_rank()) if dist.is_initialized() else (1, 0)
     run = math.ceil(images.count / ranks)
     start, stop = min(rank * run, images.count), min((rank + 1) * run, images.count)
-    if start == stop:
+    if (ranks - 1) * run >= images.count:  # the last would have none: said by all, or the others would wait for it
         raise MetricError(f"{images.count} images are too few for {ranks} processes")
     parts: dict[str, list[Tensor]] = {}
     with tqdm(total=stop - start, desc=images.name, unit=" images", disable=not progress or rank > 0) as bar:

@@ -69,7 +69,7 @@ class Reference:
     @cached_property
     def gaussian(self) -> Gaussian:
         """Moments of the whole split: those shipped with the project where there are, else of the features."""
-        known = statistics.shipped(self.data.name, self.split, self.extractor)
+        known = statistics.shipped(self.data.name, self.split, self.describe()["data_sha256"], self.extractor)
         return known if known else Gaussian.fit(self.features)
 
     @cached_property

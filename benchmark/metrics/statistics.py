@@ -84,7 +84,15 @@ def _check(path: Path, found: dict[str, Any], wanted: dict[str, Any]) -> None:
             raise MetricError(f"{path}: statistics of {key} '{found[key]}', not '{value}'")
 
 
-def shipped(data: str, split: str, extractor: Extractor) -> Gaussian | None:
-    """The project's own statistics of a data set's split, None where it ships none for this extractor."""
+def shipped(data: str, split: str, data_sha256: str, extractor: Extractor) -> Gaussian | None:
+    """The project's own statistics of a data set's split; None where it ships none of these images and this extractor.
+
+    Args:
+        data_sha256: of the split's images, since others may bear the same name.
+    """
     path = SHIPPED / f"{data}-{split}-{extractor.name}.npz"
-    return read(path, extractor, {"data": data, "split": split}) if path.exists() else None
+    if not path.exists():
+        return None
+    with np.load(path, allow_pickle=False) as file:
+        known = json.loads(str(file["description"]))["data_sha256"]
+    return read(path, extractor, {"data": data, "split": split}) if known == data_sha256 else None

@@ -4,10 +4,12 @@ import numpy as np
 import pytest
 import torch
 
+from benchmark.data.arrays import ImageSet
 from benchmark.metrics import statistics
 from benchmark.metrics.base import MetricError
 from benchmark.metrics.extractors import Extractor
 from benchmark.metrics.frechet import Gaussian, frechet_distance
+from benchmark.metrics.reference import Reference
 
 DIM = 6
 FEATURES = torch.randn(200, DIM, generator=torch.Generator().manual_seed(0))
@@ -62,6 +64,21 @@ def test_files_that_are_no_statistics(tmp_path: Path) -> None:
     for name, message in messages.items():
         with pytest.raises(MetricError, match=message):
             statistics.read(tmp_path / f"{name}.npz", inception)
+
+
+def test_shipped_statistics_are_of_the_same_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another array that bears the name gets moments of its own."""
+    monkeypatch.setattr(statistics, "SHIPPED", tmp_path)
+    of = []
+    for value in (0, 1):
+        folder = tmp_path / str(value) / "d"
+        folder.mkdir(parents=True)
+        np.save(folder / "train.npy", np.full((8, 4, 4, 3), value, np.uint8))
+        of.append(Reference(ImageSet(folder, {}), "train", extractor(), tmp_path / "cache"))
+    moments = Gaussian.fit(FEATURES[:50])
+    statistics.save(tmp_path / "d-train-small.npz", moments, of[0].describe())
+    assert of[0].gaussian.count == 50
+    assert of[1].gaussian.count == len(FEATURES)  # what the extractor gives
 
 
 def test_shipped_statistics_are_whole() -> None:
