@@ -61,9 +61,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; 0 on success, 2 for a user's mistake, which is named in one line."""
     options = parser().parse_args(arguments)
     try:
-        with Workers.joined(options.device) as group:
-            values, description = evaluate(options, group)
-            if group.first:
+        with Workers.joined(options.device) as workers:
+            values, description = evaluate(options, workers)
+            if workers.first:
                 show(values)
                 if options.out:
                     write(options.out, {**description, "metrics": {name: asdict(e) for name, e in values.items()}})
@@ -73,20 +73,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def evaluate(options: argparse.Namespace, group: Workers) -> tuple[dict[str, Estimate], dict[str, object]]:
+def evaluate(options: argparse.Namespace, workers: Workers) -> tuple[dict[str, Estimate], dict[str, object]]:
     """Values of all metrics asked for, and what they were made with."""
     images = _open(options.images, options)
-    judge = make_judge(options, images, group)
+    judge = make_judge(options, images, workers)
     metrics = options.metrics or _applicable(judge, images)
     check(metrics, images.count, judge)
-    if group.count > 1:  # one process computes and caches what is missing, the others then read it
-        if group.first:
+    if workers.count > 1:  # one process computes and caches what is missing, the others then read it
+        if workers.first:
             _prepare(judge, metrics)
-        group.wait()
-    found = _collect(images, judge, metrics, options, group)
+        workers.wait()
+    found = _collect(images, judge, metrics, options, workers)
     values = judge.measure(metrics, found)
     if options.against:
-        other = _collect(_open(options.against, options), judge, ["fd"], options, group)
+        other = _collect(_open(options.against, options), judge, ["fd"], options, workers)
         name = f"fd_difference[{judge.extractor.name}]"
         note = f"{options.images.name} less {options.against.name}"
         values[name] = paired_difference(found.features, other.features, judge.gaussian, note)
@@ -95,7 +95,7 @@ def evaluate(options: argparse.Namespace, group: Workers) -> tuple[dict[str, Est
     return values, {**description, "left_out": list(images.left_out), "path": str(options.images)}
 
 
-def make_judge(options: argparse.Namespace, images: Images, group: Workers) -> Judge:
+def make_judge(options: argparse.Namespace, images: Images, workers: Workers) -> Judge:
     """What the options say to measure with; says so where Inception was wanted and can't be had."""
     if options.plugin:
         try:
@@ -103,12 +103,12 @@ def make_judge(options: argparse.Namespace, images: Images, group: Workers) -> J
         except ImportError as error:
             raise MetricError(f"--import {options.plugin}: {error}") from None
     if options.extractor:
-        extractor = make_extractor(options.extractor, options.weights, group.device)
+        extractor = make_extractor(options.extractor, options.weights, workers.device)
     elif options.weights:
-        extractor = make_extractor("inception", options.weights, group.device)
+        extractor = make_extractor("inception", options.weights, workers.device)
     else:
-        extractor, said = best_available(group.device)
-        if group.first:
+        extractor, said = best_available(workers.device)
+        if workers.first:
             print(said, file=sys.stderr)
     if not options.problem:
         if not options.statistics:
@@ -116,23 +116,23 @@ def make_judge(options: argparse.Namespace, images: Images, group: Workers) -> J
         return Judge(extractor, None, statistics.read(options.statistics, extractor))
     data = open_images(options.problem, options.data)
     cache = options.cache or cache_folder()
-    reference = Reference(data, options.split, extractor, cache, group.first)
+    reference = Reference(data, options.split, extractor, cache, workers.first)
     if images.size != reference.images.size:
         sizes = ["×".join(map(str, size)) for size in (images.size, reference.images.size)]
         raise MetricError(f"images are {sizes[0]}, those of {data.name} are {sizes[1]}")
-    test = Reference(data, "test", extractor, cache, group.first)
+    test = Reference(data, "test", extractor, cache, workers.first)
     wanted = {"data": data.name, "split": options.split}
     given = statistics.read(options.statistics, extractor, wanted) if options.statistics else None
-    return Judge(extractor, reference, given, _classifier(options, extractor, group), test)
+    return Judge(extractor, reference, given, _classifier(options, extractor, workers), test)
 
 
-def _classifier(options: argparse.Namespace, extractor: Extractor, group: Workers) -> Extractor | None:
+def _classifier(options: argparse.Namespace, extractor: Extractor, workers: Workers) -> Extractor | None:
     """The classifier asked for; the usual one on CIFAR-10 where its weights are at hand."""
     name = options.classifier or ("cifar10_resnet56" if options.problem == "cifar10" else None)
     if name is None or name == extractor.name:
         return extractor if name else None
     try:
-        return make_extractor(name, None, group.device)
+        return make_extractor(name, None, workers.device)
     except MetricError:
         if options.classifier:
             raise
@@ -174,12 +174,12 @@ def _open(path: Path, options: argparse.Namespace) -> Images:
 
 
 def _collect(
-    images: Images, judge: Judge, metrics: Sequence[str], options: argparse.Namespace, group: Workers
+    images: Images, judge: Judge, metrics: Sequence[str], options: argparse.Namespace, workers: Workers
 ) -> Collected:
-    batch = options.batch or (1000 if group.device.type == "cuda" else 100)
+    batch = options.batch or (1000 if workers.device.type == "cuda" else 100)
     classifier = judge.classifier if {"mmr", "is"} & set(metrics) else None
     pixels = judge.training_pixels if "novelty" in metrics else None
-    return collect(images, judge.extractor, classifier, pixels, batch, progress=group.first)
+    return collect(images, judge.extractor, classifier, pixels, batch, progress=workers.first)
 
 
 def show(values: dict[str, Estimate]) -> None:

@@ -81,27 +81,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--compare", type=Path, help="values of another run: must agree to 1e-6 relative")
     a = parser.parse_args(arguments)
     good = True
-    with Workers.joined(a.device) as group:
-        judge = prepare(group.device, a.extractor, a.classifier, group.first)
+    with Workers.joined(a.device) as workers:
+        judge = prepare(workers.device, a.extractor, a.classifier, workers.first)
         pixels = np.array(open_images("cifar10").images("train")[: a.count])
         images = from_array(noise(pixels, 8.0, np.random.default_rng(0)), "noisy")
         for attempt in ("warm-up", "measured"):
-            looking, measuring, values = timed(judge, images, a.batch, group.device)
-            if group.first:
+            looking, measuring, values = timed(judge, images, a.batch, workers.device)
+            if workers.first:
                 print(f"{attempt}: {images.count} images, {looking:.2f} s + metrics {measuring:.2f} s", flush=True)
         good = looking + measuring <= a.limit_seconds
         record: dict[str, Any] = {"images": images.count, "extractor": a.extractor, "classifier": a.classifier}
-        record |= {"processes": group.count, "extracting_seconds": looking, "measuring_seconds": measuring}
-        record["environment"] = environment.describe(str(group.device))
-        if group.device.type == "cuda":
-            record["peak_gib"] = torch.cuda.max_memory_allocated(group.device) / 2**30
-            print(f"peak memory {record['peak_gib']:.2f} GiB on {group.device}")
+        record |= {"processes": workers.count, "extracting_seconds": looking, "measuring_seconds": measuring}
+        record["environment"] = environment.describe(str(workers.device))
+        if workers.device.type == "cuda":
+            record["peak_gib"] = torch.cuda.max_memory_allocated(workers.device) / 2**30
+            print(f"peak memory {record['peak_gib']:.2f} GiB on {workers.device}")
         if a.compare:
             difference, where = furthest(values, json.loads(a.compare.read_text())["values"])
             good &= difference <= TOLERANCE
             print(f"largest relative difference {difference:.2e} ({where})")
             record["largest_relative_difference"] = difference
-        if a.save and group.first:
+        if a.save and workers.first:
             record["values"] = {name: e.value for name, e in values.items()}
             a.save.write_text(json.dumps(record, indent=1) + "\n")
     return 0 if good else 1

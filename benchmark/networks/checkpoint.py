@@ -23,6 +23,8 @@ from benchmark.networks.classifier import Classifier, ClassifierConfig
 from benchmark.networks.unet import Denoiser, UNet, UNetConfig
 
 FORMAT = "dpmot-bench/1"
+SHIPPED = Path(__file__).resolve().parents[2] / "checkpoints"
+"""The checkpoints that come with the project, a folder for each problem."""
 ARCHITECTURES: dict[str, tuple[type, type]] = {
     "unet": (UNetConfig, UNet),
     "classifier": (ClassifierConfig, Classifier),

@@ -2,17 +2,16 @@
 
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
 from benchmark.data.digits import load_digits
-from benchmark.networks.checkpoint import load_classifier, load_denoiser, sha256
+from benchmark.networks.checkpoint import SHIPPED, load_classifier, load_denoiser, sha256
 from benchmark.problems.base import Problem, Split
 
-CHECKPOINTS = Path(__file__).resolve().parents[2] / "checkpoints" / "digits"
+CHECKPOINTS = SHIPPED / "digits"
 
 
 @dataclass(frozen=True)

@@ -16,13 +16,12 @@ from torch import Tensor, nn
 
 from benchmark.cache import cache_folder, cached
 from benchmark.data.arrays import DataError, ImageSet, open_images
-from benchmark.networks.checkpoint import CheckpointError, load_classifier, sha256
+from benchmark.networks.checkpoint import SHIPPED, CheckpointError, load_classifier, sha256
 from benchmark.networks.features import MobileNetFeatures
 from benchmark.networks.published import denoiser_hash, open_denoiser
 from benchmark.problems.base import Problem, Split
 from samplers.base import OptionError
 
-CHECKPOINTS = Path(__file__).resolve().parents[2] / "checkpoints"
 BATCH = 100
 
 
@@ -90,7 +89,7 @@ class ImageProblem(Problem):
     @property
     def source(self) -> str:
         """Where the denoiser comes from."""
-        shipped = CHECKPOINTS / self.name / "denoiser.safetensors"
+        shipped = SHIPPED / self.name / "denoiser.safetensors"
         if not self.checkpoint and not shipped.exists():
             raise OptionError(f"{self.name}: no denoiser is shipped; give one by --set problem.checkpoint=FILE")
         return self.checkpoint or str(shipped)
@@ -166,7 +165,7 @@ class Cifar10(ImageProblem):
     summary: ClassVar[str] = "CIFAR-10, 32x32, a U-Net denoiser"
     metrics: ClassVar[tuple[str, ...]] = ("fd", "modes", "mode_mixture", "novelty")
     side: ClassVar[int] = 32
-    classifier_file: ClassVar[Path | None] = CHECKPOINTS / "cifar10" / "classifier.safetensors"
+    classifier_file: ClassVar[Path | None] = SHIPPED / "cifar10" / "classifier.safetensors"
     extractor: str = "classifier"
 
 

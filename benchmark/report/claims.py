@@ -202,7 +202,7 @@ def error_bound(results: Results) -> Verdict:
     rule = (
         "Checked against this suite's own bound of the same form (W₂ of the output, term by term). Supported if the "
         "upper limit of the error's 95% interval is at most the bound in every cell; refuted if a lower limit exceeds "
-        "it."
+        "it. The bound takes the upper limit of the one distance in it that is measured too."
     )
     if not cells:
         needs = ("python -m benchmark.bound",)
@@ -211,8 +211,8 @@ def error_bound(results: Results) -> Verdict:
     under = sum(cell["measured"]["high"] <= cell["bound"] for cell in cells)
     ratios = sorted(cell["bound"] / max(cell["measured"]["value"], 1e-12) for cell in cells)
     said = (
-        f"The measured error is below the bound beyond doubt in {under} and above it in {over} of the {len(cells)} "
-        f"cells in which the error can be measured (of {len(known)}); the median "
+        f"The error's upper limit is at most the bound in {under}, and its lower limit above it in {over}, of the "
+        f"{len(cells)} cells in which the error can be measured (of {len(known)}); the median "
         f"bound is {ratios[len(ratios) // 2]:.3g} times the measured error."
     )
     status = NOT_SUPPORTED if over else SUPPORTED if under == len(cells) else UNDECIDED

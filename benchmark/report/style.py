@@ -138,12 +138,16 @@ def plain_ticks(ax: Axes, ticks: Sequence[float], axis: str = "x") -> None:
 
 
 def log_ticks(ax: Axes, axis: str = "y") -> None:
-    """Ticks at 1, 2, 5 of each decade on a logarithmic axis of few decades, at 1 on one of many."""
+    """Ticks at 1, 2, 5 of each decade on a logarithmic axis of few decades, at 1 on one of many.
+
+    Numbers need more room side by side than one above the other.
+    """
     low, high = sorted(ax.get_ylim() if axis == "y" else ax.get_xlim())
     if low <= 0:
         return
     span = np.log10(high / low)
-    factors = (1, 2, 5) if 0.8 < span < 2.5 else (1,) if span >= 2.5 else (1, 1.5, 2, 3, 4, 5, 7)
+    many = 2.5 if axis == "y" else 1.5
+    factors = (1, 2, 5) if 0.8 < span < many else (1,) if span >= many else (1, 1.5, 2, 3, 4, 5, 7)
     decades = range(int(np.floor(np.log10(low))), int(np.ceil(np.log10(high))) + 1)
     ticks = [f * 10.0**d for d in decades for f in factors if low <= f * 10.0**d <= high]
     if len(ticks) < 2:

@@ -96,7 +96,8 @@ def main(argv: list[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("interrupted; --resume goes on from the last evaluation", file=sys.stderr)
+        after = "; --resume goes on from the last evaluation" if args.command == "denoiser" else ", nothing written"
+        print(f"interrupted{after}", file=sys.stderr)
         return 130
     return 0
 

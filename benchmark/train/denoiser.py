@@ -89,40 +89,37 @@ def train_denoiser(
     records = begin_log(outputs.work, training.seen) if workers.first else []
     total = -(-recipe.images // training.step_images)
     marks = {-(-k // training.step_images) for k in range(outputs.every, recipe.images, outputs.every)} | {total}
-    bar = tqdm(
-        total=recipe.images,
-        initial=training.seen,
-        unit="img",
-        unit_scale=True,
-        disable=not workers.first,
-        mininterval=2,
-    )
     losses: list[Tensor] = []
     started = time.perf_counter()
-    while training.step < total:
-        losses.append(training.train_step())
-        bar.update(training.step_images)
-        if training.step not in marks:
-            continue
-        mean_loss = torch.stack(losses).mean().item()  # waits for the device
-        if not math.isfinite(mean_loss):
-            raise ValueError(f"the loss is not finite after {training.seen:,} images; the files of before are kept")
-        losses.clear()
-        training.seconds += time.perf_counter() - started
-        rate = training.seen / training.seconds
-        record: dict[str, Any] = {"images": training.seen, "images_before": training.images_before}
-        record |= {"seconds": round(training.seconds, 1), "images_per_second": round(rate, 1)}
-        record |= {"running_loss": mean_loss} | evaluate(training, train, test, measure)
-        records.append(record)
-        if workers.first:
-            try:
-                keep(training, outputs, record, stated)
-            except OSError as error:
-                reason = error.strerror or error
-                raise ValueError(f"{outputs.work}: cannot be written ({reason}); --resume goes on from there") from None
-        workers.wait()
-        started = time.perf_counter()
-    bar.close()
+    silent = not workers.first
+    with tqdm(
+        total=recipe.images, initial=training.seen, unit="img", unit_scale=True, disable=silent, mininterval=2
+    ) as bar:
+        while training.step < total:
+            losses.append(training.train_step())
+            bar.update(training.step_images)
+            if training.step not in marks:
+                continue
+            mean_loss = torch.stack(losses).mean().item()  # waits for the device
+            if not math.isfinite(mean_loss):
+                raise ValueError(f"the loss is not finite after {training.seen:,} images; the files of before are kept")
+            losses.clear()
+            training.seconds += time.perf_counter() - started
+            rate = training.seen / training.seconds
+            record: dict[str, Any] = {"images": training.seen, "images_before": training.images_before}
+            record |= {"seconds": round(training.seconds, 1), "images_per_second": round(rate, 1)}
+            record |= {"running_loss": mean_loss} | evaluate(training, train, test, measure)
+            records.append(record)
+            if workers.first:
+                try:
+                    keep(training, outputs, record, stated)
+                except OSError as error:
+                    reason = error.strerror or error
+                    raise ValueError(
+                        f"{outputs.work}: cannot be written ({reason}); --resume goes on from there"
+                    ) from None
+            workers.wait()
+            started = time.perf_counter()
     if workers.first:
         tqdm.write(f"{training.seen:,} images seen; the weights are in {outputs.checkpoint}")
     return records[-1] if records else {}

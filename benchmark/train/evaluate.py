@@ -8,15 +8,13 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from benchmark.metrics.frechet import Gaussian, frechet_distance
-from benchmark.networks.checkpoint import load_classifier
+from benchmark.networks.checkpoint import SHIPPED, load_classifier
 from benchmark.networks.features import MobileNetFeatures
 from benchmark.train.images import as_float
 from benchmark.workers import Workers, gather_rows
 from samplers.base import Denoiser
 from samplers.heun import Heun
 from samplers.noise import ShardNoise, make_grid
-
-CHECKPOINTS = Path(__file__).resolve().parents[2] / "checkpoints"
 
 
 def edm_loss(denoiser: Denoiser, x0: Tensor, sigma: Tensor, noise: Tensor, sigma_data: float = 0.5) -> Tensor:
@@ -99,7 +97,7 @@ def problem_features(problem: str, device: torch.device) -> Callable[[Tensor], T
         CheckpointError: the weights are not there.
     """
     if problem == "digits":
-        return load_classifier(CHECKPOINTS / "digits" / "classifier.safetensors", device).features
+        return load_classifier(SHIPPED / "digits" / "classifier.safetensors", device).features
     return MobileNetFeatures().to(device)
 
 

@@ -4,6 +4,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 import torch
@@ -202,6 +203,14 @@ def test_dry_run_and_list_run_nothing(tmp_path, capsys):
     listed = capsys.readouterr().out
     assert all(word in listed for word in ("unsolved-map", "arXiv 2010.02502", "sigma_m=None", "mixture2d", "quick"))
     assert not list(tmp_path.glob("runs/*"))
+
+
+def test_the_published_runs_are_those_of_the_present_code(capsys):
+    """Every run of the quick suite is in results/ under its present key, and nothing else is."""
+    published = Path(__file__).resolve().parents[2] / "results"
+    assert run.main(["--suite", "quick", "--dry-run", "--out", str(published)]) == 0
+    count = len(list(published.glob("runs/*/*.json")))
+    assert f"{count} runs, {count} of them finished" in capsys.readouterr().out
 
 
 def test_a_problem_chooses_of_a_suite(tmp_path, capsys):

@@ -6,6 +6,9 @@ from typing import Any
 
 import numpy as np
 
+from benchmark.report import verdict
+from benchmark.report.claims import Verdict
+from benchmark.report.reading import arrange
 from benchmark.store import Store, key_of
 
 SEEDS = (0, 1, 2, 3, 4)
@@ -155,3 +158,11 @@ def _pictures(rng: np.random.Generator, entry: Mapping[str, Any]) -> dict[str, n
     path = end + sigma[:, None, None] * noise
     arrays = {"samples": draw(1000), "reference": draw(1000), "noise": noise, "trajectory": path}
     return {name: a.astype(np.float16) for name, a in arrays.items()} | {"trajectory_sigma": sigma.astype(np.float32)}
+
+
+def judged(records: list[dict[str, Any]]) -> dict[str, Verdict]:
+    return {v.claim: v for v in verdict.judge(arrange(records, Path("nowhere")))}
+
+
+def both(**truth: Any) -> list[dict[str, Any]]:
+    return quick("mixture2d", "w2", **truth) + quick("digits", "fd", **truth)

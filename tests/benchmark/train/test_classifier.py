@@ -1,11 +1,13 @@
 """Training a classifier: it learns, and what it writes is what it learned."""
 
+import os
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
 
-from benchmark.networks.checkpoint import load_classifier, read_checkpoint
+from benchmark.networks.checkpoint import SHIPPED, load_classifier, read_checkpoint
 from benchmark.train.classifier import accuracy, augment, train_classifier
 from benchmark.train.images import as_float, load_split
 from benchmark.train.recipes import CLASSIFIERS
@@ -38,9 +40,11 @@ def test_augmentation_moves_images_and_cuts_one_square_of_each():
     assert (same ^ flipped).all() and 16 < same.sum() < 48
 
 
-@pytest.mark.skipif("not __import__('os').environ.get('DPMOT_DATA')", reason="CIFAR-10's data not given")
+@pytest.mark.skipif(
+    not Path(os.environ.get("DPMOT_DATA", "nowhere"), "cifar10").is_dir(), reason="DPMOT_DATA has no cifar10"
+)
 def test_the_shipped_classifier_of_cifar10_is_as_good_as_its_card_says():
     test = load_split("cifar10", "test", CPU)
-    classifier = load_classifier("checkpoints/cifar10/classifier.safetensors")
+    classifier = load_classifier(SHIPPED / "cifar10" / "classifier.safetensors")
     assert as_float(test.images[:1]).abs().max() <= 1
     assert accuracy(classifier, test.images[:1000], test.labels[:1000]) > 0.92
