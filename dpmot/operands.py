@@ -8,6 +8,7 @@ from torch import Tensor
 from .problem import SemiDiscreteProblem
 
 JITTER = 1e-14  # relative variance added before a Cholesky factor, ten times as much whenever it fails
+TRIES = 12
 BLOCK = 2**27  # numbers prepared at once
 
 
@@ -71,14 +72,14 @@ def gram_factor(problem: SemiDiscreteProblem, rows: Tensor, scale: float, device
 
 
 def _cholesky(gram: Tensor) -> Tensor:
-    """Factor of gram [n, n] with the least jitter that it takes, which is added in place."""
-    jitter = JITTER * gram.diagonal().mean()
-    while True:
-        gram.diagonal().add_(jitter)
+    """Factor of gram [n, n] with the least jitter that it takes, added in place; ValueError where none helps."""
+    size = gram.diagonal().mean()
+    for power in range(TRIES):
+        gram.diagonal().add_(JITTER * 10**power * size)
         factor, failed = torch.linalg.cholesky_ex(gram)
         if not failed:
             return factor
-        jitter *= 10
+    raise ValueError("the targets' Gram matrix cannot be factored: their range is too wide")
 
 
 def row_keys(x: Tensor) -> Tensor:

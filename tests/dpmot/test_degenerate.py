@@ -5,6 +5,7 @@ import torch
 
 from dpmot import HardMap, SemiDiscreteProblem, solve
 from dpmot.cells import Cells
+from dpmot.operands import _cholesky
 
 
 def normal(*shape, seed=0):
@@ -135,3 +136,8 @@ def test_bad_options_are_refused():
         solve(SemiDiscreteProblem(torch.zeros(3, 2), lambda *_: torch.zeros(1)))
     with pytest.raises(ValueError, match="no variance"):
         solve(SemiDiscreteProblem(torch.eye(3), lambda count, dim, *_: torch.zeros(count, dim)))
+
+
+def test_a_gram_matrix_that_cannot_be_factored_ends_in_one_line():
+    with pytest.raises(ValueError, match="cannot be factored"):
+        _cholesky(torch.full((3, 3), torch.nan, dtype=torch.float64))
