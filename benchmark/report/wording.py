@@ -92,10 +92,10 @@ def context(results: Results) -> list[str]:
         said.append(text)
     if len(results.runs):
         seeds = results.runs.groupby(["problem", "label", "nfe"])["seed"].nunique()
-        rests = "C1 to C4 rest on" if results.bounds() else "All of this rests on"
+        rests, says = ("C1 to C4 rest on", "They say") if results.bounds() else ("All of this rests on", "It says")
         counts = [f"{n:,}" for n in sorted(results.runs["samples"].unique())]
         said.append(
             f"{rests} {listed(results.problems)}, at most {seeds.max()} seeds and {listed(counts)} "
-            "samples a run. It says nothing about other data, networks or scales."
+            f"samples a run. {says} nothing about other data, networks or scales."
         )
     return said
