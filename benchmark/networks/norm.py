@@ -12,12 +12,14 @@ from torch import Tensor
 
 EPS = 1e-5
 WORD = 2**32 - 1
+GOLDEN = 0x9E3779B1
 
 
 class Dropout(NamedTuple):
     """Which values become zero, each with probability ``rate``; the others are divided by 1 − rate.
 
-    The choice is a hash of ``seed``, ``salt`` and the value's place in memory: nothing is kept for the gradient.
+    The choice is a hash of ``seed``, ``salt``, pixel and channel: nothing is kept for the gradient. Pixels and channels
+    are mixed apart, so that a value itself costs one product: the kernels would wait for more of them, not for memory.
 
     Attributes:
         seed: int64 ``[1]`` on the device, so that a recorded graph can be replayed with another.
@@ -39,12 +41,21 @@ class Dropout(NamedTuple):
         return self.salt * 0x27D4EB2F % 2**31
 
     def keeps(self, x: Tensor) -> Tensor:
-        """Whether each value of ``x`` ``[N, C, H, W]`` is kept; places are counted with the channels last."""
+        """Whether each value of ``x`` ``[N, C, H, W]`` is kept; pixels are counted over the whole batch."""
         n, c, height, width = x.shape
-        v = torch.arange(x.numel(), device=x.device).view(n, height, width, c).permute(0, 3, 1, 2) * 0x9E3779B1 & WORD
-        v = ((v ^ v >> 16) + (self.seed ^ self.salted)) * 0x85EBCA6B & WORD  # the finaliser of MurmurHash3
-        v = (v ^ v >> 13) * 0xC2B2AE35 & WORD
-        return v ^ v >> 16 >= self.threshold
+        pixel = _mixed(torch.arange(n * height * width, device=x.device) * GOLDEN + self.seed)
+        channel = _mixed(torch.arange(c, device=x.device) * GOLDEN + self.salted)
+        v = pixel[:, None] + channel & WORD
+        v = (v ^ v >> 15) * 0x85EBCA6B & WORD
+        return (v >= self.threshold).view(n, height, width, c).permute(0, 3, 1, 2)
+
+
+def _mixed(v: Tensor) -> Tensor:
+    """Every bit of 32 spread over all: the finaliser of MurmurHash3."""
+    v = v & WORD
+    v = (v ^ v >> 16) * 0x85EBCA6B & WORD
+    v = (v ^ v >> 13) * 0xC2B2AE35 & WORD
+    return v ^ v >> 16
 
 
 def add_norm_plain(

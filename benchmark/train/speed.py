@@ -20,9 +20,9 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from benchmark import environment
 from benchmark.commands import command_line
+from benchmark.networks.replay import Replayed
 from benchmark.networks.unet import Denoiser, UNet, UNetConfig
 from benchmark.train.recipes import DENOISERS
-from benchmark.train.replay import Replayed
 from benchmark.train.stepping import DenoiserTraining
 from benchmark.workers import Workers
 

@@ -6,12 +6,12 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from benchmark.networks.replay import Replayed
 from benchmark.networks.unet import Denoiser, UNet
 from benchmark.train.evaluate import edm_loss
 from benchmark.train.images import as_float
 from benchmark.train.muon import Muon
 from benchmark.train.recipes import DenoiserRecipe
-from benchmark.train.replay import Replayed
 from benchmark.workers import Workers
 
 

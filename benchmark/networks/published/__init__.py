@@ -16,6 +16,7 @@ from benchmark.networks.published.denoisers import DiscreteEpsilonDenoiser
 from benchmark.networks.published.edm import load_edm
 from benchmark.networks.published.pipeline import hub_folder, load_diffusers
 from benchmark.networks.published.weights import LEGACY, ZIP, read_weights
+from benchmark.networks.replay import ReplayedDenoiser
 
 __all__ = ["DiscreteEpsilonDenoiser", "check_source", "denoiser_hash", "load_diffusers", "open_denoiser"]
 
@@ -43,7 +44,7 @@ def open_denoiser(source: str | os.PathLike[str], device: torch.device | str = "
     except OSError as error:
         raise CheckpointError(f"{path}: cannot be read ({error.strerror})") from None
     if not head.startswith((ZIP, LEGACY, PICKLE)) and not process:
-        return load_denoiser(path, device)
+        return ReplayedDenoiser(load_denoiser(path, device))
     try:
         denoiser = _published(path, head, process)
     except (KeyError, IndexError, TypeError, AttributeError, RuntimeError) as error:  # what no reader foresaw

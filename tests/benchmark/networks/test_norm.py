@@ -55,6 +55,17 @@ def test_dropout_keeps_its_share_and_depends_on_seed_salt_and_place():
         assert abs(float((~one & ~kept).double().mean()) - 0.01) < 5 * (0.01 * 0.99 / x.numel()) ** 0.5
 
 
+def test_dropout_of_two_channels_or_pixels_is_independent():
+    kept = Dropout(0.1, torch.tensor([77]), 2).keeps(torch.ones(128, 64, 16, 16)).permute(1, 0, 2, 3).flatten(1)
+    z = (kept.double() - 0.9) / 0.3
+    between = z @ z.T / z.shape[1] - torch.eye(64)
+    assert float(between.abs().max()) < 0.05 and float(between.square().mean()) < 1.2 / z.shape[1]
+    pixels = z[:, :1024].T @ z[:, :1024] / 64
+    assert float(pixels.fill_diagonal_(0).square().mean()) < 1.05 / 64
+    four = z[1:, 1:] * z[:-1, 1:] * z[1:, :-1] * z[:-1, :-1]  # no trace of having been made of a row and a column
+    assert abs(float(four.mean())) < 4 / four.numel() ** 0.5
+
+
 def test_dropout_scales_what_it_keeps():
     x, drop = torch.randn(4, 16, 8, 8), Dropout(0.25, torch.tensor([9]), 0)
     affine = torch.ones(1, 16), torch.zeros(1, 16)

@@ -1,0 +1,85 @@
+"""Work that is recorded once as a CUDA graph and replayed, so that the GPU does not wait for Python."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+SHAPES = 4
+
+
+class Replayed:
+    """A function that, on CUDA, runs eagerly a few times, then is recorded as a graph and replayed."""
+
+    def __init__(self, function: Callable[[], Any], device: torch.device, eager: int = 3):
+        self.function, self.device, self.eager = function, device, eager
+        self.graph: torch.cuda.CUDAGraph | None = None
+
+    def __call__(self) -> None:
+        if self.device.type != "cuda":
+            self.function()
+        elif self.eager:
+            self.eager -= 1
+            side = torch.cuda.Stream(self.device)
+            side.wait_stream(torch.cuda.current_stream())
+            with torch.cuda.stream(side):
+                self.function()
+            torch.cuda.current_stream().wait_stream(side)
+        else:
+            if self.graph is None:
+                self.graph = torch.cuda.CUDAGraph()
+                with torch.cuda.graph(self.graph, capture_error_mode="thread_local"):
+                    self.function()
+            self.graph.replay()
+
+
+class ReplayedDenoiser(nn.Module):
+    """A denoiser whose evaluations on CUDA, where no gradients are wanted, are replayed: one graph for each shape.
+
+    The first :data:`SHAPES` shapes are recorded, with the fastest convolutions that cuDNN has for them; others
+    run eagerly. The denoiser must not wait for the GPU, nor look at what its tensors hold.
+    """
+
+    def __init__(self, denoiser: nn.Module):
+        super().__init__()
+        self.denoiser = denoiser
+        self._evaluations: dict[Any, _Evaluation] = {}
+
+    def forward(self, x: Tensor, sigma: Tensor | float) -> Tensor:
+        sigma = torch.as_tensor(sigma, dtype=x.dtype, device=x.device)
+        shape = x.shape, x.dtype, sigma.shape
+        if not x.is_cuda or torch.is_grad_enabled():
+            return self.denoiser(x, sigma)
+        if shape not in self._evaluations:
+            if len(self._evaluations) == SHAPES:
+                return self.denoiser(x, sigma)
+            self._evaluations[shape] = _Evaluation(self.denoiser, x, sigma)
+        return self._evaluations[shape](x, sigma)
+
+
+class _Evaluation:
+    """Evaluations of batches of one shape."""
+
+    def __init__(self, denoiser: nn.Module, x: Tensor, sigma: Tensor):
+        self.x, self.sigma, self.found = torch.empty_like(x), torch.empty_like(sigma), torch.empty_like(x)
+        self.replayed = Replayed(lambda: self.found.copy_(denoiser(self.x, self.sigma)), x.device)
+
+    def __call__(self, x: Tensor, sigma: Tensor) -> Tensor:
+        self.x.copy_(x)
+        self.sigma.copy_(sigma)
+        with fastest_convolutions():
+            self.replayed()
+        return self.found.clone()
+
+
+@contextmanager
+def fastest_convolutions() -> Iterator[None]:
+    """cuDNN tries what it has when it meets a convolution of a new shape."""
+    before = torch.backends.cudnn.benchmark
+    torch.backends.cudnn.benchmark = True
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.benchmark = before
