@@ -30,7 +30,8 @@ class Replayed:
         else:
             if self.graph is None:
                 self.graph = torch.cuda.CUDAGraph()
-                with torch.cuda.graph(self.graph, capture_error_mode="thread_local"):
+                side = torch.cuda.Stream(self.device)  # of its own: PyTorch's issue 193402
+                with torch.cuda.graph(self.graph, stream=side, capture_error_mode="thread_local"):
                     self.function()
             self.graph.replay()
 
