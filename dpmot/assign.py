@@ -40,7 +40,7 @@ def assign(
     tf32: let the GPU round float32 operands to TF32. kernel: force the Triton kernel (or PyTorch).
     """
     _check(x, targets, heights)
-    if _by_kernel(x, tf32, kernel):
+    if by_kernel(x, tf32, kernel):
         from .kernel import argmax_scores
 
         return Assignment(*argmax_scores(x, targets, heights, values=values, rough=rough, tf32=tf32))
@@ -60,7 +60,7 @@ def top(
     def by_torch(part: Tensor) -> tuple[Tensor, ...]:
         return tuple(scores(part, targets, heights).topk(k, dim=1))
 
-    if not _by_kernel(x, tf32, kernel):
+    if not by_kernel(x, tf32, kernel):
         best, cells = in_blocks(x, len(targets), by_torch)
         return best, cells
     from .kernel import top_scores
@@ -81,7 +81,7 @@ def soft_assign(
     As for `assign`; all B·N weights are held at once.
     """
     _check(x, targets, heights)
-    if _by_kernel(x, False, kernel):
+    if by_kernel(x, False, kernel):
         from .kernel import softmax_weights
 
         return softmax_weights(_products(x, targets), heights, sharpness, x.dtype)
@@ -150,7 +150,8 @@ def _check(x: Tensor, targets: Tensor, heights: Tensor) -> None:
         raise ValueError(f"heights must have the shape [{targets.shape[0]}], got {list(heights.shape)}")
 
 
-def _by_kernel(x: Tensor, tf32: bool, asked: bool | None) -> bool:
+def by_kernel(x: Tensor, tf32: bool, asked: bool | None = None) -> bool:
+    """Whether operands like these go through the Triton kernel, unless `asked` says so."""
     suits = x.is_cuda and (x.dtype in (torch.float16, torch.bfloat16) or tf32) and _triton()
     return len(x) > 0 and (suits if asked is None else asked)
 
