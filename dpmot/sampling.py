@@ -56,7 +56,8 @@ def histogram(
     gaps = torch.zeros_like(counts) if values else None
     for size, rng in own:
         if subspace:
-            x, targets = _projected(cells, *_normals(cells, size, subspace, rng))
+            w, targets = _subspace(cells, size, subspace, rng)
+            x = _on_sphere(w, targets.dtype)
         else:
             x, targets = cells.draw(size, rng), cells.targets
         rough = subspace > 0 and not values  # recycled samples steer the descent, and never certify it
@@ -106,17 +107,20 @@ def subspace_excess(m: int, shard: int, num: int) -> float:
     return RECYCLING_EXCESS * shard / (m * num) if m else 0.0
 
 
-def _normals(cells: Cells, count: int, m: int, rng: torch.Generator) -> tuple[Tensor, Tensor]:
-    """What a shard of recycled samples draws, standard normal: basis [m, d] and directions [count, m]."""
+def _subspace(
+    cells: Cells, count: int, m: int, rng: torch.Generator, out: tuple[Tensor | None, Tensor | None] = (None, None)
+) -> tuple[Tensor, Tensor]:
+    """Samples of one random subspace: (w [count, m], yet to be normalised; targets projected to it [n, m])."""
     like = {"generator": rng, "device": cells.device}
-    return torch.randn(m, cells.dim, **like), torch.randn(count, m, **like)  # type: ignore[call-overload]
+    basis = torch.randn(m, cells.dim, **like)  # type: ignore[call-overload]
+    w = torch.randn(count, m, out=out[0], **like)  # type: ignore[call-overload]
+    return w, torch.mm(cells.targets, basis.to(cells.targets.dtype).T, out=out[1])
 
 
-def _projected(cells: Cells, basis: Tensor, w: Tensor) -> tuple[Tensor, Tensor]:
-    """Samples of one subspace as operands (w [count, m], targets projected to it [n, m]); normalises w in place."""
+def _on_sphere(w: Tensor, dtype: torch.dtype) -> Tensor:
+    """w [count, m] made unit vectors, in place, as operands."""
     w /= w.norm(dim=1, keepdim=True)
-    dtype = cells.targets.dtype
-    return w.to(dtype), cells.targets @ basis.to(dtype).T
+    return w.to(dtype)
 
 
 def recordable(cells: Cells) -> bool:
@@ -125,10 +129,11 @@ def recordable(cells: Cells) -> bool:
 
 
 class _Recorded:
-    """Shards of recycled samples, recorded as CUDA graphs: Python takes about as long to launch one as the GPU to do it.
+    """Shards of recycled samples, recorded as CUDA graphs: launching one takes Python about as long as the GPU works.
 
-    A graph works on the memory that it was recorded with: normal numbers, drawn anew before each replay, heights and
-    counts here, and the cells' targets. So it lives as long as the cells do, but does not keep them.
+    A graph works on the memory it was recorded with: heights and counts here, and a shard's samples and targets, which
+    are made anew before each replay. They stay out of it, as random numbers and matrix products are delicate in graphs:
+    the end of another graph may free what cuBLAS works in (PyTorch's issue 193402).
     """
 
     def __init__(self, cells: Cells):
@@ -143,34 +148,32 @@ class _Recorded:
         self.counts.zero_()
         for size, rng in shards:
             if (size, m) in self.shards:
-                normals, graph = self.shards[size, m]
-                for part in normals:
-                    part.normal_(generator=rng)
+                memory, graph = self.shards[size, m]
+                _subspace(cells, size, m, rng, out=memory)
                 graph.replay()
             else:
-                normals = _normals(cells, size, m, rng)
-                self._add(cells, *normals)
-                self.shards[size, m] = normals, self._record(cells, *normals)
+                memory = _subspace(cells, size, m, rng)
+                self._add(cells, *memory)
+                self.shards[size, m] = memory, self._record(cells, *memory)
         return self.counts.clone()
 
-    def _add(self, cells: Cells, basis: Tensor, w: Tensor) -> None:
-        x, targets = _projected(cells, basis, w)
+    def _add(self, cells: Cells, w: Tensor, targets: Tensor) -> None:
+        x = _on_sphere(w, targets.dtype)
         cell = cells.assign(x, self.heights, rough=True, targets=targets).cell
         self.counts.index_add_(0, cell, torch.ones_like(cell))
 
-    def _record(self, cells: Cells, basis: Tensor, w: Tensor) -> torch.cuda.CUDAGraph:
-        graph = torch.cuda.CUDAGraph()
-        # Other threads, such as NCCL's, may go on with theirs: "thread_local".
-        side = _side_stream(cells.device)
+    def _record(self, cells: Cells, w: Tensor, targets: Tensor) -> torch.cuda.CUDAGraph:
+        graph, side = torch.cuda.CUDAGraph(), _side_stream(cells.device)
+        # "thread_local": other threads, such as NCCL's, go on with what may not be recorded.
         with torch.cuda.graph(graph, pool=self.pool, stream=side, capture_error_mode="thread_local"):
-            self._add(cells, basis, w)
+            self._add(cells, w, targets)
         return graph
 
 
-_recorded: WeakKeyDictionary[Cells, _Recorded] = WeakKeyDictionary()
+_recorded: WeakKeyDictionary[Cells, _Recorded] = WeakKeyDictionary()  # goes with the cells, and does not keep them
 
 
 @cache
 def _side_stream(device: torch.device) -> torch.cuda.Stream:
-    """For recording: one per device, as each stream that multiplies matrices has a workspace of its own."""
+    """To record on. PyTorch's own is of the device that was current when it was first asked for."""
     return torch.cuda.Stream(device)

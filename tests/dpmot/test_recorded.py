@@ -16,9 +16,9 @@ def recordings(monkeypatch):
     """Sizes of the shards that are recorded."""
     record, sizes = sampling._Recorded._record, []
 
-    def spied(self, cells, basis, w):
+    def spied(self, cells, w, targets):
         sizes.append(len(w))
-        return record(self, cells, basis, w)
+        return record(self, cells, w, targets)
 
     monkeypatch.setattr(sampling._Recorded, "_record", spied)
     return sizes
