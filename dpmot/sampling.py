@@ -129,7 +129,7 @@ def recordable(cells: Cells) -> bool:
 
 
 class _Recorded:
-    """Shards of recycled samples, recorded as CUDA graphs: launching one takes Python about as long as the GPU works.
+    """Shards of recycled samples, recorded as CUDA graphs: launching one took Python nearly as long as the GPU works.
 
     A graph works on the memory it was recorded with: heights and counts here, and a shard's samples and targets, which
     are made anew before each replay. They stay out of it, as random numbers and matrix products are delicate in graphs:
