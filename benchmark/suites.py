@@ -24,8 +24,8 @@ class Scale:
     Attributes:
         samples: of each run.
         seeds: of every arm.
-        more_seeds: further seeds of DPM-OT and its control at 10 evaluations: that two arms are equal takes more of
-            them to show.
+        more_seeds: further seeds of DPM-OT and its control at 10 evaluations and of the plain samplers' long runs: that
+            two arms are equal takes more of them to show.
         latents: options of the transport's targets.
         released: how many targets the released code's scheme gets.
     """
@@ -62,7 +62,10 @@ def every_arm(problem: str) -> list[Case]:
     for name, options in arms.items():
         cases += [case(name, (10,) if name == "unsolved-map" else BUDGETS, **options)]
     cases += [case("unsolved-map", (10,), **scale.latents, heights=heights) for heights in ("closed-form", "shuffled")]
-    cases += both(scale.more_seeds) if scale.more_seeds else []
+    if scale.more_seeds:
+        cases += both(scale.more_seeds)
+        cases += [case(name, BUDGETS[-1:], scale.more_seeds) for name in FAST]
+        cases += [case("heun", (35,), scale.more_seeds)]
     cases += both(targets="model")
     cases += [one for sigma_m in FRONTIER for one in both(scale.seeds[:3], sigma_m=sigma_m)]
     cases += [case("copy-target", (0,), **random), case("held-out", (0,))]

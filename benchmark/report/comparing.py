@@ -7,16 +7,16 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from benchmark.report.reading import Results
-from benchmark.report.statistics import equivalence, holm, mean_interval, no_gain, paired, pooled_spread, two_sided
+from benchmark.report.statistics import equivalence, holm, mean_interval, no_gain, paired, two_sided
 from benchmark.report.vocabulary import metric, title
 
 OURS, RANDOM, UNSOLVED, COPY, REAL = "dpmot", "random-latent", "unsolved-map", "copy-target", "held-out"
+SHORTENED = "ddim"
 
 LEVEL = 0.05
 FEW = 10
 LONG = 20
-RELATIVE_MARGIN = 0.2
-SPREAD_MARGIN = 2.0
+GAIN_MARGIN = 0.2
 RATE_MARGIN = 0.01
 MUCH_LESS = 0.5
 COPY_MARGIN = 0.05
@@ -27,13 +27,10 @@ RULES = (
     "of one comparison each, not adjusted, so one may exclude 0 where p does not decide.",
     f"“Within about 10 evaluations” means a budget of at most {FEW}; a long run has at least {LONG}. Evaluations are "
     "counted at the denoiser.",
-    "Two values count as the same when they differ by less than the largest of three margins: "
-    f"{RELATIVE_MARGIN:.0%} of the reference value (the convention of bioequivalence; one sampler at one budget "
-    f"differs by more between papers); {SPREAD_MARGIN:g} standard deviations of the reference between seeds (what a "
-    f"change of seed does to it); and, for rates, {100 * RATE_MARGIN:g} percentage point (what 1,000 samples resolve).",
-    "The spread between seeds is that of single runs and is taken from the same data: the noisier a metric, the wider "
-    "the margin, and the easier “same” and “no better”. Each margin is therefore given with its share of the reference "
-    "value. Where that nears 100%, these outcomes mean no more than “no difference that so many seeds could show”.",
+    f"Two values count as the same when they differ by less than {GAIN_MARGIN:.0%} of what there is to gain: of what "
+    "DDIM, the solver whose steps DPM-OT saves, lies above the reference at the same budget as DPM-OT; for rates at "
+    f"least {100 * RATE_MARGIN:g} percentage point (what 1,000 samples resolve). Where DDIM is not above the "
+    "reference there is no margin. What there is to gain is taken at its mean.",
     "Equivalence is tested as such, by two one-sided tests (TOST); “no better” is the one of them that excludes a gain "
     "as large as the margin. C4 is refuted only where one of these holds in every metric and problem, an intersection "
     "of tests that needs no adjustment.",
@@ -55,7 +52,7 @@ class Comparison:
         arm, against: labels; budget, against_budget: evaluations granted; nfe, against_nfe: evaluations counted.
         first, second: means over the seeds that both have.
         contrast: first − scale · second, seed by seed; low, high: 95% interval of its mean.
-        spread: standard deviation of the second between seeds.
+        gain: what DDIM at the budget of the first lies above the second; NaN where it was not run.
         test: `difference` (contrast against `margin`, two-sided), `equivalence` (contrast within ± `margin`) or
             `no gain` (contrast above −`margin`).
         p: of that test, adjusted by Holm's method where it is of a difference.
@@ -76,7 +73,7 @@ class Comparison:
     contrast: tuple[float, ...]
     low: float
     high: float
-    spread: float
+    gain: float
     scale: float = 1.0
     margin: float = 0.0
     test: str = "difference"
@@ -94,18 +91,21 @@ class Comparison:
         """Seeds that both arms have."""
         return len(self.contrast)
 
-    @property
-    def share(self) -> float:
-        """The margin over the value of the second; NaN where there is no margin, or the value is 0."""
-        return abs(self.margin / self.second) if self.margin and self.second else math.nan
-
     def allowed(self) -> str:
-        """The margin in words, with its share of the value; empty where the test has none."""
+        """The margin in words; empty where the test has none."""
         if not self.margin:
             return ""
+        if not metric(self.metric).rate:
+            return f"margin {self.margin:.3g}"
         points = f"{100 * self.margin:.3g}"
-        width = f"{points} point{'s' * (points != '1')}" if metric(self.metric).rate else f"{self.margin:.3g}"
-        return f"margin {width}" + ("" if math.isnan(self.share) else f", {self.share:.0%} of the value")
+        return f"margin {points} point{'s' * (points != '1')}"
+
+    def added(self) -> str:
+        """What the first adds to what the second gains over DDIM, in percent of that; empty where it gains nothing."""
+        if not self.gain > 0:
+            return ""
+        percent = [f"{-100 * x / self.gain:+.0f}%" for x in (self.difference, self.high, self.low)]
+        return "{} [{}, {}]".format(*percent)
 
     def values(self) -> str:
         """The two values in words."""
@@ -140,7 +140,9 @@ def compare(
         return None
     shared = first.index.intersection(second.index)
     nfe, against_nfe = (int(results.at(problem, *side)["nfe_counted"].max()) for side in (arm, against))
-    interval = mean_interval(contrast)
+    interval, value = mean_interval(contrast), float(second.loc[shared].mean())
+    shortened = results.by_seed(problem, SHORTENED, arm[1], name)
+    alike = set(results.at(problem, SHORTENED, arm[1])["conditions"]) == conditions
     return Comparison(
         problem=problem,
         metric=name,
@@ -151,11 +153,11 @@ def compare(
         nfe=nfe,
         against_nfe=against_nfe,
         first=float(first.loc[shared].mean()),
-        second=float(second.loc[shared].mean()),
+        second=value,
         contrast=tuple(contrast.tolist()),
         low=interval.low,
         high=interval.high,
-        spread=pooled_spread(second),
+        gain=float(shortened.mean()) - value if alike else math.nan,
         scale=scale,
     )
 
@@ -163,7 +165,7 @@ def compare(
 def margin(c: Comparison) -> float:
     """How far two values may lie apart and still count as the same; see `RULES`."""
     least = RATE_MARGIN if metric(c.metric).rate else 0.0
-    return max(RELATIVE_MARGIN * abs(c.second), SPREAD_MARGIN * c.spread, least)
+    return max(least, GAIN_MARGIN * c.gain) if c.gain > 0 else least
 
 
 def decide(comparisons: Sequence[Comparison], margins: Sequence[float] | None = None) -> list[Comparison]:

@@ -79,10 +79,3 @@ def holm(ps: Sequence[float]) -> list[float]:
     adjusted = np.full(p.size, math.nan)
     adjusted[order] = np.minimum(1.0, np.maximum.accumulate(p[order] * (order.size - np.arange(order.size))))
     return adjusted.tolist()
-
-
-def pooled_spread(*groups: pd.Series) -> float:
-    """Standard deviation between seeds, pooled over groups with at least two seeds; 0 where there is none."""
-    usable = [g.to_numpy(dtype=float) for g in groups if len(g) >= 2]
-    freedom = sum(g.size - 1 for g in usable)
-    return math.sqrt(sum((g.size - 1) * g.var(ddof=1) for g in usable) / freedom) if freedom else 0.0

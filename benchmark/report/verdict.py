@@ -11,15 +11,15 @@ from benchmark.report.claims import CLAIMS, NOT_SUPPORTED, SUPPORTED, UNDECIDED,
 from benchmark.report.comparing import RULES, Comparison
 from benchmark.report.reading import Results
 from benchmark.report.vocabulary import metric, title
-from benchmark.report.wording import span
+from benchmark.report.wording import added
 
 QUESTION = (
     "DPM-OT replaces most of a diffusion model's reverse trajectory by one optimal transport map. Does the map help?"
 )
 
 _ANSWERS = {
-    SUPPORTED: "Yes: the transport map does better than drawing one of the same stored latents at random.",
-    NOT_SUPPORTED: "No gain that {seeds} seeds could show over drawing the same stored latents at random{margins}.",
+    SUPPORTED: "Yes: the transport map does better than drawing one of the same stored latents at random{added}.",
+    NOT_SUPPORTED: "No: drawing one of the same stored latents at random does as well{added}.",
     UNDECIDED: "Not decided yet: these results do not tell the transport map from a random draw of its stored latents.",
 }
 
@@ -30,12 +30,11 @@ def judge(results: Results) -> list[Verdict]:
 
 
 def headline(verdicts: Sequence[Verdict]) -> str:
-    """The answer to `QUESTION` in one sentence, from the verdict on C4, with what its comparisons could have shown."""
+    """The answer to `QUESTION` in one sentence, from the verdict on C4."""
     status, comparisons = next(((v.status, v.comparisons) for v in verdicts if v.claim == "C4"), (UNDECIDED, ()))
     deciding = [c for c in comparisons if c.deciding]
-    shares = [c.share for c in deciding if not math.isnan(c.share)]
-    margins = f" (margins of up to {max(shares):.0%})" if shares else ""
-    return _ANSWERS[status].format(seeds=span(c.seeds for c in deciding), margins=margins)
+    known = added(deciding)
+    return _ANSWERS[status].format(added=f"; to the gain over DDIM the map adds {known}" if known else "")
 
 
 def as_json(verdicts: Sequence[Verdict], beside: Sequence[str]) -> dict[str, Any]:
@@ -94,7 +93,6 @@ def row(c: Comparison) -> list[str]:
     nfe = f"{c.nfe}" if c.nfe == c.against_nfe else f"{c.nfe}, {c.against_nfe}"
     against = title(c.against) if c.scale == 1 else f"{c.scale:g} × {title(c.against)}"
     bound = "" if c.margin == 0 else f"±{c.margin:.3g}" if c.test != "difference" else f"{c.margin:.3g}"
-    bound += "" if math.isnan(c.share) else f" ({c.share:.0%})"
     cells = [c.problem, metric(c.metric).label, title(c.arm), against, nfe, str(c.seeds)]
     cells += [f"{c.first:.3g}, {c.second:.3g}", f"{c.difference:+.2g} [{c.low:+.2g}, {c.high:+.2g}]", bound]
     return [*cells, f"{c.p:.2g}", c.outcome if c.deciding else f"({c.outcome})"]

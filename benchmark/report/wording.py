@@ -1,7 +1,6 @@
 """Comparisons, and what to keep in mind beside them, in plain words."""
 
-import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from benchmark.report.comparing import COPY, OURS, RANDOM, REAL, Comparison, few_budget, show
 from benchmark.report.reading import Results
@@ -48,26 +47,15 @@ def in_words(comparisons: Sequence[Comparison]) -> list[str]:
     return said
 
 
-def span(counts: Iterable[int]) -> str:
-    """`15`, or `5 to 15`."""
-    known = sorted(set(counts))
-    return f"{known[0]} to {known[-1]}" if len(known) > 1 else "".join(map(str, known))
-
-
-def shares(comparisons: Sequence[Comparison]) -> str:
-    """From where to where the margins lie by which an arm counts as the same, or as no better; or nothing."""
-    known = [c.share for c in comparisons if c.outcome in ("same", "no better") and not math.isnan(c.share)]
-    return f"the margins are {min(known):.0%} to {max(known):.0%} of the value" if known else ""
-
-
-def too_wide(comparisons: Sequence[Comparison]) -> list[str]:
-    """Where an arm counts as the same, as no better or as not worse by a margin wider than the value itself."""
-    return [
-        f"On {c.problem} the margin ({c.share:.0%}) is wider than {metric(c.metric).label} itself "
-        f"({show(c.metric, c.second)}): the finding there is “no difference that {c.seeds} seeds could show”."
-        for c in comparisons
-        if c.outcome not in ("worse", "open") and c.share > 1
-    ]
+def added(comparisons: Sequence[Comparison]) -> str:
+    """What DPM-OT adds to the gain of the arms beside it, in quality, problem by problem; or nothing."""
+    return listed(
+        [
+            f"{c.added()} in {metric(c.metric).label} on {c.problem}"
+            for c in comparisons
+            if c.added() and not metric(c.metric).rate
+        ]
+    )
 
 
 def listed(words: Sequence[str]) -> str:

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from benchmark.report.statistics import equivalence, holm, mean_interval, no_gain, paired, pooled_spread, two_sided
+from benchmark.report.statistics import equivalence, holm, mean_interval, no_gain, paired, two_sided
 
 
 def test_interval_is_students() -> None:
@@ -60,9 +60,3 @@ def test_pairing_is_by_seed() -> None:
     first, second = pd.Series({0: 1.0, 1: 2.0, 3: 5.0}), pd.Series({3: 1.0, 1: 2.0, 2: 9.0})
     assert paired(first, second).tolist() == [0.0, 4.0]
     assert paired(first, second, 0.5).tolist() == [1.0, 4.5]
-
-
-def test_pooled_spread() -> None:
-    a, b = pd.Series([1.0, 2.0, 3.0]), pd.Series([10.0, 14.0])
-    assert pooled_spread(a, b, pd.Series([1.0])) == pytest.approx(math.sqrt((2 * a.var() + 1 * b.var()) / 3))
-    assert pooled_spread(pd.Series([1.0])) == 0
