@@ -25,7 +25,7 @@ from benchmark.report.comparing import (
 )
 from benchmark.report.reading import Results
 from benchmark.report.vocabulary import COPIES, MIXTURE, NOT_FAST, family
-from benchmark.report.wording import added, in_words, listed, told
+from benchmark.report.wording import in_words, listed, told
 
 SUPPORTED, NOT_SUPPORTED, UNDECIDED = "supported", "not supported", "undecided"
 
@@ -183,7 +183,7 @@ def the_map(results: Results) -> Verdict:
         status = NOT_SUPPORTED
     if needs:  # either would be said of every problem
         status = UNDECIDED
-    words, known = {"better": "better than a random latent", "worse": "worse than a random latent"}, added(tested)
+    words = {"better": "better than a random latent", "worse": "worse than a random latent"}
     return Verdict(
         "C4",
         "The optimal transport map is what brings it",
@@ -191,7 +191,7 @@ def the_map(results: Results) -> Verdict:
         "on every problem, the map is better in quality or in mode mixture and worse in neither; refuted if in each of "
         "them it is the same as a random latent, worse, or better by no more than the margin.",
         status,
-        told(tested, words) + (f" To what a random latent gains over DDIM the map adds {known}." if known else ""),
+        told(tested, words),
         (*tested, *without),
         (*_expected(results), *in_words(without), *_elsewhere(results)),
         tuple(dict.fromkeys(needs)),

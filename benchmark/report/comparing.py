@@ -104,7 +104,8 @@ class Comparison:
         """What the first adds to what the second gains over DDIM, in percent of that; empty where it gains nothing."""
         if not self.gain > 0:
             return ""
-        percent = [f"{-100 * x / self.gain:+.0f}%" for x in (self.difference, self.high, self.low)]
+        shares = (-100 * x / self.gain for x in (self.difference, self.high, self.low))
+        percent = [f"{share:+.0f}%".replace("-", "−") for share in shares]
         return "{} [{}, {}]".format(*percent)
 
     def values(self) -> str:

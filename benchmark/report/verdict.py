@@ -18,8 +18,8 @@ QUESTION = (
 )
 
 _ANSWERS = {
-    SUPPORTED: "Yes: the transport map does better than drawing one of the same stored latents at random{added}.",
-    NOT_SUPPORTED: "No: drawing one of the same stored latents at random does as well{added}.",
+    SUPPORTED: "Yes: the transport map does better than drawing one of the same stored latents at random.",
+    NOT_SUPPORTED: "No: drawing one of the same stored latents at random does as well.",
     UNDECIDED: "Not decided yet: these results do not tell the transport map from a random draw of its stored latents.",
 }
 
@@ -31,10 +31,13 @@ def judge(results: Results) -> list[Verdict]:
 
 def headline(verdicts: Sequence[Verdict]) -> str:
     """The answer to `QUESTION` in one sentence, from the verdict on C4."""
-    status, comparisons = next(((v.status, v.comparisons) for v in verdicts if v.claim == "C4"), (UNDECIDED, ()))
-    deciding = [c for c in comparisons if c.deciding]
-    known = added(deciding)
-    return _ANSWERS[status].format(added=f"; to the gain over DDIM the map adds {known}" if known else "")
+    return _ANSWERS[next((v.status for v in verdicts if v.claim == "C4"), UNDECIDED)]
+
+
+def in_numbers(verdicts: Sequence[Verdict]) -> str:
+    """What the map adds to what a random latent gains over DDIM; empty where nothing is known of it."""
+    known = added([c for v in verdicts if v.claim == "C4" for c in v.comparisons if c.deciding])
+    return f"To what a random latent gains over DDIM the map adds {known} (95% intervals)." if known else ""
 
 
 def as_json(verdicts: Sequence[Verdict], beside: Sequence[str]) -> dict[str, Any]:
@@ -50,6 +53,7 @@ def as_json(verdicts: Sequence[Verdict], beside: Sequence[str]) -> dict[str, Any
     return {
         "question": QUESTION,
         "answer": headline(verdicts),
+        "in_numbers": in_numbers(verdicts),
         "beside": list(beside),
         "rules": list(RULES),
         "claims": [clean(asdict(v)) for v in verdicts],
@@ -58,7 +62,16 @@ def as_json(verdicts: Sequence[Verdict], beside: Sequence[str]) -> dict[str, Any
 
 def as_markdown(verdicts: Sequence[Verdict], beside: Sequence[str]) -> str:
     """The verdicts for people."""
-    lines = ["# Verdict", "", QUESTION, "", f"**{headline(verdicts)}**", "", "| claim | | verdict |", "|---|---|---|"]
+    lines = [
+        "# Verdict",
+        "",
+        QUESTION,
+        "",
+        f"**{headline(verdicts)}** {in_numbers(verdicts)}".rstrip(),
+        "",
+        "| claim | | verdict |",
+        "|---|---|---|",
+    ]
     lines += [f"| {v.claim} | {v.statement} | **{verdict_word(v)}** |" for v in verdicts]
     lines += ["", *(f"- {text}" for text in beside)]
     for v in verdicts:

@@ -18,7 +18,7 @@ from benchmark.report.comparing import RULES
 from benchmark.report.reading import ARM, Results, groups
 from benchmark.report.statistics import mean_interval
 from benchmark.report.tables import Table
-from benchmark.report.verdict import COLUMNS, QUESTION, headline, row, verdict_word
+from benchmark.report.verdict import COLUMNS, QUESTION, headline, in_numbers, row, verdict_word
 from benchmark.report.vocabulary import FAMILIES, family, looks, metric, mixture_level, rank, title
 from benchmark.report.wording import context
 
@@ -42,6 +42,7 @@ def write(
         .render(
             question=QUESTION,
             answer=headline(verdicts),
+            in_numbers=in_numbers(verdicts),
             facts=facts(results),
             verdicts=verdicts,
             columns=COLUMNS,
