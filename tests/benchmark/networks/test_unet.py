@@ -88,3 +88,11 @@ def test_digits_denoiser_is_near_the_exact_denoiser_of_its_training_images():
         exact = (logits.softmax(1) @ images.flatten(1).double()).view_as(x)
         error = (denoiser(x, torch.tensor(sigma)) - exact).square().mean()
         assert error < 0.1 * exact.sub(exact.mean(0)).square().mean() + 0.005, sigma
+
+
+@torch.no_grad()
+def test_the_denoiser_compiles_without_graph_breaks():
+    denoiser = Denoiser(awakened()).eval()
+    x, sigma = torch.randn(2, 3, 8, 8), torch.tensor(0.7)
+    compiled = torch.compile(denoiser, fullgraph=True, backend="eager")
+    torch.testing.assert_close(compiled(x, sigma), denoiser(x, sigma))
