@@ -22,25 +22,30 @@ class Replayed:
             self.function()
         elif self.eager:
             self.eager -= 1
-            side = torch.cuda.Stream(self.device)
-            side.wait_stream(torch.cuda.current_stream())
+            side, current = torch.cuda.Stream(self.device), torch.cuda.current_stream(self.device)
+            side.wait_stream(current)
             with torch.cuda.stream(side):
                 self.function()
-            torch.cuda.current_stream().wait_stream(side)
+            current.wait_stream(side)
         else:
-            if self.graph is None:
-                self.graph = torch.cuda.CUDAGraph()
-                side = torch.cuda.Stream(self.device)  # of its own: PyTorch's issue 193402
-                with torch.cuda.graph(self.graph, stream=side, capture_error_mode="thread_local"):
-                    self.function()
+            self.graph = self.graph or self._record()
             self.graph.replay()
+
+    def _record(self) -> torch.cuda.CUDAGraph:
+        graph = torch.cuda.CUDAGraph()
+        side = torch.cuda.Stream(self.device)  # of its own: PyTorch's issue 193402
+        here = torch.cuda.device(self.device)
+        with here, torch.cuda.graph(graph, stream=side, capture_error_mode="thread_local"):
+            self.function()
+        return graph
 
 
 class ReplayedDenoiser(nn.Module):
     """A denoiser whose evaluations on CUDA, where no gradients are wanted, are replayed: one graph for each shape.
 
-    The first :data:`SHAPES` shapes are recorded, with the fastest convolutions that cuDNN has for them; others
-    run eagerly. The denoiser must not wait for the GPU, nor look at what its tensors hold.
+    The first :data:`SHAPES` shapes are recorded, with the fastest convolutions that cuDNN has for them; others run
+    eagerly. Which are fastest is measured: two processes may choose differently, and their results then differ by
+    rounding. The denoiser must not wait for the GPU, nor look at what its tensors hold.
     """
 
     def __init__(self, denoiser: nn.Module):
@@ -51,13 +56,17 @@ class ReplayedDenoiser(nn.Module):
     def forward(self, x: Tensor, sigma: Tensor | float) -> Tensor:
         sigma = torch.as_tensor(sigma, dtype=x.dtype, device=x.device)
         shape = x.shape, x.dtype, sigma.shape
-        if not x.is_cuda or torch.is_grad_enabled():
+        if not x.is_cuda or torch.is_grad_enabled() or torch.is_inference_mode_enabled():
             return self.denoiser(x, sigma)
         if shape not in self._evaluations:
             if len(self._evaluations) == SHAPES:
                 return self.denoiser(x, sigma)
             self._evaluations[shape] = _Evaluation(self.denoiser, x, sigma)
         return self._evaluations[shape](x, sigma)
+
+    def _apply(self, *args: Any, **kwargs: Any) -> "ReplayedDenoiser":
+        self._evaluations.clear()  # the weights move, and graphs know where they were
+        return super()._apply(*args, **kwargs)
 
 
 class _Evaluation:

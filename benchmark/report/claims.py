@@ -14,7 +14,6 @@ from benchmark.report.comparing import (
     RANDOM,
     RATE_MARGIN,
     REAL,
-    SHORTENED,
     UNSOLVED,
     Comparison,
     compare,
@@ -64,7 +63,8 @@ def few_steps(results: Results) -> Verdict:
         rivals, missing = _pairs(results, problem, name, [(budget, side) for side in long])
         found += [min(rivals, key=lambda c: c.second)] if rivals else []
         needs += missing if long else [ask.runs(problem, "heun", LONG)]
-    needs += _without_margin(found)
+    needs += ask.margins(results, found)
+    found = [c for c in found if not math.isnan(c.gain)]
     tested = decide(found, [margin(c) for c in found])
     beside = same_or_not(_with(results, found, REAL), deciding=False)
     words = {
@@ -174,7 +174,7 @@ def the_map(results: Results) -> Verdict:
                 control = results.alike(problem, arm, RANDOM) or ""
                 pair = compare(results, problem, quality, (arm, budget), (control, budget))
                 unsolved += [pair] if pair else []
-    needs += _without_margin(found)
+    needs += ask.margins(results, found)
     tested, without = same_or_not(found), same_or_not(unsolved, deciding=False)
     outcomes = {c.outcome for c in tested}
     helped = [any(c.outcome == "better" for c in tested if c.problem == p) for p in {c.problem for c in tested}]
@@ -267,11 +267,6 @@ def _status(tested: Sequence[Comparison], needs: Sequence[str]) -> str:
     if "worse" in outcomes:
         return NOT_SUPPORTED
     return SUPPORTED if outcomes == {"better"} and not needs else UNDECIDED
-
-
-def _without_margin(comparisons: Sequence[Comparison]) -> list[str]:
-    """Runs of the solver that margins are taken from, where there are none."""
-    return [ask.runs(c.problem, SHORTENED, c.budget) for c in comparisons if math.isnan(c.gain)]
 
 
 def _remark(results: Results, tested: Sequence[Comparison]) -> str:

@@ -1,9 +1,10 @@
 """The command lines that would make what a verdict misses."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from benchmark.report.comparing import OURS, RANDOM
+from benchmark.report.comparing import OURS, RANDOM, SHORTENED, Comparison
 from benchmark.report.reading import Results
 
 SEEDS = (0, 1, 2, 3, 4)
@@ -39,6 +40,12 @@ def pair(results: Results, problem: str, first: tuple[str, int], second: tuple[s
     seeds = sorted(with_it["seed"].unique()) if standing(other)[0] else SEEDS
     samples = int(with_it["samples"].iloc[0]) if len(with_it) else None
     return runs(problem, label.partition(" ")[0], nfe, options, seeds, samples)
+
+
+def margins(results: Results, comparisons: Sequence[Comparison]) -> list[str]:
+    """Runs of the solver that margins are taken from, for the comparisons without one."""
+    without = [c for c in comparisons if math.isnan(c.gain)]
+    return [pair(results, c.problem, (SHORTENED, c.budget), (c.arm, c.budget)) for c in without]
 
 
 def control(results: Results, problem: str, nfe: int) -> str:

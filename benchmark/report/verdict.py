@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmark.report.claims import CLAIMS, NOT_SUPPORTED, SUPPORTED, UNDECIDED, Verdict
-from benchmark.report.comparing import RULES, Comparison
+from benchmark.report.comparing import GAIN_MARGIN, RULES, Comparison
 from benchmark.report.reading import Results
 from benchmark.report.vocabulary import metric, title
 from benchmark.report.wording import added
@@ -19,7 +19,8 @@ QUESTION = (
 
 _ANSWERS = {
     SUPPORTED: "Yes: the transport map does better than drawing one of the same stored latents at random.",
-    NOT_SUPPORTED: "No: drawing one of the same stored latents at random does as well.",
+    NOT_SUPPORTED: f"No: it adds less than {GAIN_MARGIN:.0%} to what drawing the same stored latents at random gains "
+    "over DDIM.",
     UNDECIDED: "Not decided yet: these results do not tell the transport map from a random draw of its stored latents.",
 }
 
@@ -37,7 +38,7 @@ def headline(verdicts: Sequence[Verdict]) -> str:
 def in_numbers(verdicts: Sequence[Verdict]) -> str:
     """What the map adds to what a random latent gains over DDIM; empty where nothing is known of it."""
     known = added([c for v in verdicts if v.claim == "C4" for c in v.comparisons if c.deciding])
-    return f"To what a random latent gains over DDIM the map adds {known} (95% intervals)." if known else ""
+    return f"The map adds {known} (95% intervals, the gain taken at its mean)." if known else ""
 
 
 def as_json(verdicts: Sequence[Verdict], beside: Sequence[str]) -> dict[str, Any]:
@@ -106,6 +107,7 @@ def row(c: Comparison) -> list[str]:
     nfe = f"{c.nfe}" if c.nfe == c.against_nfe else f"{c.nfe}, {c.against_nfe}"
     against = title(c.against) if c.scale == 1 else f"{c.scale:g} × {title(c.against)}"
     bound = "" if c.margin == 0 else f"±{c.margin:.3g}" if c.test != "difference" else f"{c.margin:.3g}"
+    bound += "" if math.isnan(c.share) else f" ({c.share:.0%})"
     cells = [c.problem, metric(c.metric).label, title(c.arm), against, nfe, str(c.seeds)]
     cells += [f"{c.first:.3g}, {c.second:.3g}", f"{c.difference:+.2g} [{c.low:+.2g}, {c.high:+.2g}]", bound]
     return [*cells, f"{c.p:.2g}", c.outcome if c.deciding else f"({c.outcome})"]

@@ -26,6 +26,7 @@ def test_gradients_pass_and_a_cpu_records_nothing():
     assert torch.equal(slope, expected) and slope.abs().max() > 0
     with torch.no_grad():
         assert torch.equal(replayed(x, 0.7), denoiser(x, 0.7))
+    assert not replayed._evaluations
 
 
 @pytest.mark.gpu
@@ -41,6 +42,8 @@ def test_replayed_evaluations_are_the_denoisers(dtype):
             for sigma in (torch.tensor(0.5 + call, device="cuda"), torch.full((count,), 2.0 + call, device="cuda")):
                 with torch.no_grad():
                     kept.append((replayed(x, sigma), denoiser(x, sigma)))
+    assert len(replayed._evaluations) == SHAPES
+    assert all(one.replayed.graph is not None for one in replayed._evaluations.values())
     for found, expected in kept:  # no later call has written to what an earlier one returned
         torch.testing.assert_close(found, expected, rtol=tolerance, atol=tolerance * float(expected.abs().max()))
     x = torch.randn(2, 3, 16, 16, device="cuda", requires_grad=True)
