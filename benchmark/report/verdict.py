@@ -38,7 +38,8 @@ def headline(verdicts: Sequence[Verdict]) -> str:
 def in_numbers(verdicts: Sequence[Verdict]) -> str:
     """What the map adds to what a random latent gains over DDIM; empty where nothing is known of it."""
     known = added([c for v in verdicts if v.claim == "C4" for c in v.comparisons if c.deciding])
-    return f"The map adds {known} (95% intervals, the gain taken at its mean)." if known else ""
+    shares = f"As a share of a random latent's gain over DDIM the map adds {known}"
+    return f"{shares} (95% intervals, the gain taken at its mean)." if known else ""
 
 
 def as_json(verdicts: Sequence[Verdict], beside: Sequence[str]) -> dict[str, Any]:

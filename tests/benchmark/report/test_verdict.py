@@ -47,8 +47,8 @@ def test_margins_are_a_share_of_what_there_is_to_gain() -> None:
         "No: it adds less than 20% to what drawing the same stored latents at random gains over DDIM."
     )
     assert verdict.in_numbers(verdicts) == (
-        "The map adds −10% [−10%, −10%] in FD on digits and −10% [−10%, −10%] in W₂ on mixture2d "
-        "(95% intervals, the gain taken at its mean)."
+        "As a share of a random latent's gain over DDIM the map adds −10% [−10%, −10%] in FD on digits and "
+        "−10% [−10%, −10%] in W₂ on mixture2d (95% intervals, the gain taken at its mean)."
     )
     assert f"±{one.margin:.3g} ({100 * one.margin / one.second:.0f}%)" in verdict.row(one)
 
