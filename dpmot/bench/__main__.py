@@ -40,24 +40,33 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _race(a: argparse.Namespace) -> None:
-    settings, levels, begun = race.settings(a.peers), tuple(a.tv), time.monotonic()
+    settings, suffix, levels, begun = race.settings(a.peers), _suffix(a), tuple(a.tv), time.monotonic()
     with pinned(a.threads, _device(a)):
         for done, sigma in enumerate(a.sigma):
             limit = (a.limit - (time.monotonic() - begun)) / (len(a.sigma) - done) if a.limit else float("inf")
-            _race_at(a, sigma, settings, levels, time.monotonic() + limit)
+            _race_at(a, sigma, suffix, settings, levels, time.monotonic() + limit)
+
+
+def _suffix(a: argparse.Namespace) -> str:
+    """What sets the record of some peers apart: --label, or their names. ValueError if too long for a file's name."""
+    words = [a.label] if a.label else a.peers or []
+    suffix = "".join(f"-{re.sub(r'[^a-z0-9.]+', '-', word.lower()).strip('-')}" for word in words)
+    if len(suffix) > 150:
+        raise ValueError(f"the peers' names are too long for a file's ({len(suffix)} characters); give --label")
+    return suffix
 
 
 def _race_at(
-    a: argparse.Namespace, sigma: float, settings: list[tuple[str, str]], levels: tuple[float, ...], deadline: float
-) -> None:
+    a: argparse.Namespace, sigma: float, suffix: str, settings: list[tuple[str, str]], levels: tuple[float, ...],
+    deadline: float,
+) -> None:  # fmt: skip
     targets, name = latents(a.targets, sigma, a.data, a.dataset, device=_device(a))
     problem, record = _problem(sigma, name, targets), {"limit": a.limit, "levels": levels}
     print(f"{name}: N = {len(targets):,}, d = {targets.shape[1]:,}", flush=True)
     # The first launches compile kernels; a solve at another seed keeps that out of everybody's time.
     for _ in race.ours(targets, (0.3,), seed=1):
         pass
-    some = "".join(f"-{re.sub(r'[^a-z0-9.]+', '-', name.lower()).strip('-')}" for name in a.peers or [])
-    label, runs = f"race-{a.dataset}-n{a.targets}-s{sigma:g}{some}", []
+    label, runs = f"race-{a.dataset}-n{a.targets}-s{sigma:g}{suffix}", []
     for run in race.ours(targets, levels, seconds=OURS * (deadline - time.monotonic())):
         print(f"  dpmot, TV ≤ {run['level']:g}: {run['seconds']:.2f} s, {run.pop('summary')}", flush=True)
         runs.append(run)
@@ -214,6 +223,7 @@ def _parser() -> argparse.ArgumentParser:
             command.add_argument("--threads", type=int, default=torch.get_num_threads(), help=threads)
             peers = f"only these, each as PEER or 'PEER: SETTING', in a record of their own; of {list(race.PEERS)}"
             command.add_argument("--peers", nargs="+", metavar="PEER", help=peers)
+            command.add_argument("--label", help="ends the record's name; the --peers otherwise")
     return parser
 
 

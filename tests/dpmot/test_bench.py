@@ -156,6 +156,8 @@ def test_race_and_report_end_to_end(tmp_path, capsys, monkeypatch):
     mine = record["runs"][0]
     assert mine["converged"] and mine["judge"]["tv_bound"] <= 0.2 and "synthetic" in record["problem"]["targets"]
     first_peer = next(run for run in record["runs"] if run["solver"] == "AE-OT (pyOMT)")
+    assert main([*race, "--budget", "0.1", "--limit", "100", "--label", "Short one"]) == 0
+    assert [path.stem[-10:] for path in sorted(tmp_path.glob("race*one.json"))] == 2 * ["-short-one"]
     assert reached(first_peer["curve"], 1.0) is not None and first_peer["batch"] == [20_000]
     assert record["machine"]["threads"] == record["machine"]["cores"] == 1
     assert main(["maps", *options, "--rows", "64", *CPU]) == 0
@@ -175,6 +177,7 @@ def test_race_and_report_end_to_end(tmp_path, capsys, monkeypatch):
         ["race", *options, "--threads", "0", *CPU],
         ["race", *options, "--peers", "nobody", *CPU],
         ["race", *options, "--peers", "OTT-JAX: none such", *CPU],
+        ["race", *options, "--peers", *8 * ["AlignFlow: its CIFAR-10 stages"], *CPU],
         ["solve", "--targets", "0", "--data", "/nowhere", *CPU],
     ):
         assert main(arguments) == 2
