@@ -76,18 +76,20 @@ def _race(record: dict[str, Any]) -> list[str]:
         if run["solver"] != "dpmot":
             best = min((point["judge"]["tv_bound"] for point in run["curve"]), default=float("nan"))
             setting = f"{run['setting']} ({run['error'][:80]})" if run["error"] else run["setting"]
-            cells = [_reached(run["curve"], mine[level], n) for level in levels]
+            cells = [_reached(run, mine[level], n) for level in levels]
             step = ", ".join(f"{samples:,}" for samples in batches(run["options"], n))
             lines.append(f"| {run['solver']} | {setting} | {step} | " + " | ".join(cells) + f" | {best:.3f} |")
     return [*lines, ""]
 
 
-def _reached(curve: list[dict[str, Any]], mine: dict[str, Any], n: int) -> str:
-    """What a peer's run took to the level of dpmot's, or that it took more than all it had."""
-    if not curve:
+def _reached(run: dict[str, Any], mine: dict[str, Any], n: int) -> str:
+    """What a peer's run took to the level of dpmot's; else that all it had did not suffice, or that it ended before."""
+    if not run["curve"]:
         return "–"
-    point = reached(curve, mine["level"])
-    seconds, samples = point or (curve[-1]["seconds"], curve[-1]["samples"])
+    point, last = reached(run["curve"], mine["level"]), run["curve"][-1]
+    if not point and run["error"]:
+        return f"not reached ({_spent(last['seconds'], last['samples'], n)})"
+    seconds, samples = point or (last["seconds"], last["samples"])
     more = "" if point else "> "
     return f"{more}{_spent(seconds, samples, n)} ({more}×{seconds / mine['seconds']:.3g})"
 
@@ -169,7 +171,8 @@ def _figure(folder: Path, races: dict[str, Any]) -> list[Path]:
     for axis in axes.flat[len(groups) :]:
         axis.set_visible(False)
     for axis, records in zip(axes.flat, groups.values(), strict=False):
-        problem, mine = records[0]["problem"], [run for run in records[0]["runs"] if run["solver"] == "dpmot"]
+        problem = records[0]["problem"]
+        mine = max(([run for run in record["runs"] if run["solver"] == "dpmot"] for record in records), key=len)
         points = [(run["seconds"], run["judge"]["tv_bound"]) for run in mine]
         axis.plot(*zip(*points, strict=True), "o-", color=colours["dpmot"], lw=2.5, label="dpmot", zorder=3)
         for run in (run for record in records for run in record["runs"]):

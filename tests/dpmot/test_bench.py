@@ -199,12 +199,14 @@ def test_the_report_shows_time_and_samples_to_each_level(tmp_path):
     curve = [{"seconds": 1.0 + i, "samples": 2000 * (i + 1), "judge": {"tv_bound": 0.2 / (i + 1)}} for i in range(3)]
     peer = {"solver": "POT", "setting": "default", "options": {"batch_size": 32}, "curve": curve, "error": None}
     problem = {"targets": "tiny", "n": 50, "d": 3, "sigma": 0.1}
-    record = {"problem": problem, "runs": [*mine, peer], "machine": {"device": "none"}, "budget": 3}
+    ended = {**peer, "setting": "short", "error": "its schedule ended"}
+    record = {"problem": problem, "runs": [*mine, peer, ended], "machine": {"device": "none"}, "budget": 3}
     (tmp_path / "race.json").write_text(json.dumps(record))
     report.write(tmp_path)
     table = (tmp_path / "OT.md").read_text()
     assert "| **dpmot** | default | | 2 s, 10 N | 2 s, 10 N | 0.040 |" in table
     assert "| POT | default | 32 | 2 s, 80 N (×1) | > 3 s, 120 N (> ×1.5) | 0.067 |" in table
+    assert "| short (its schedule ended) | 32 | 2 s, 80 N (×1) | not reached (3 s, 120 N) | 0.067 |" in table
 
 
 def test_targets_are_what_they_say(tmp_path):
