@@ -13,7 +13,7 @@ from torch import Tensor
 from benchmark import environment, metrics
 from benchmark.plan import Run
 from benchmark.store import SCHEMA, Record, Store, canonical, key_of
-from samplers.base import CountingDenoiser, Denoiser, FittedSampler
+from samplers.base import CountingDenoiser, Denoiser, FittedSampler, FittedStudent
 from samplers.noise import ShardNoise
 
 PICTURED_POINTS, PICTURED_IMAGES, PICTURED_PATHS = 1000, 64, 64
@@ -91,7 +91,7 @@ class Executor:
         for index in range(math.ceil(run.samples / run.problem.shard)):
             kept = self.store.shard(key, index)
             if kept is None or "seconds" not in kept:  # none, or by a version that did not time shards
-                denoiser = CountingDenoiser(run.problem.denoiser, run.nfe, self.batch)
+                denoiser = CountingDenoiser(network(run, fitted), run.nfe, self.batch)
                 began = perf_counter()
                 samples = fitted.sample(denoiser, shard_noise(run, index)).cpu().numpy()
                 kept = {
@@ -111,7 +111,7 @@ class Executor:
             return {"samples": pixels.permute(0, 2, 3, 1).squeeze(-1).cpu().numpy()}
         if run.problem.shape != (2,):
             return {}
-        recorder = Recorder(run.problem.denoiser, PICTURED_PATHS)
+        recorder = Recorder(network(run, fitted), PICTURED_PATHS)
         noise = shard_noise(run, 0)
         final = fitted.sample(recorder, noise)[:PICTURED_PATHS]
         return {
@@ -121,6 +121,11 @@ class Executor:
             "trajectory": _half(torch.stack([*recorder.states, final])),
             "trajectory_sigma": np.array([*recorder.sigmas, 0.0], dtype=np.float32),
         }
+
+
+def network(run: Run, fitted: FittedSampler) -> Denoiser:
+    """What a run evaluates: the problem's denoiser, or the sampler's own in its place."""
+    return fitted.denoiser if isinstance(fitted, FittedStudent) else run.problem.denoiser
 
 
 def shard_noise(run: Run, index: int) -> ShardNoise:

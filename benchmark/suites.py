@@ -1,7 +1,7 @@
 """Named grids of (problem, sampler, NFE, seed)."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from benchmark.plan import Case
@@ -28,6 +28,7 @@ class Scale:
             two arms are equal takes more of them to show.
         latents: options of the transport's targets.
         released: how many targets the released code's scheme gets.
+        students: options of the distilled samplers, by name; none where the denoiser is no network.
     """
 
     samples: int
@@ -35,12 +36,30 @@ class Scale:
     more_seeds: tuple[int, ...]
     latents: Mapping[str, Any]
     released: int
+    students: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
 
 SCALES = {
     "mixture2d": Scale(1000, (0, 1, 2, 3, 4), tuple(range(5, 15)), {"count": 500}, 500),
-    "digits": Scale(500, (0, 1, 2, 3, 4), tuple(range(5, 15)), {"count": 1297}, 1297),  # all training images
-    "cifar10": Scale(10_000, (0, 1, 2), (), {"count": 50_000}, 10_000),
+    "digits": Scale(
+        500,
+        (0, 1, 2, 3, 4),
+        tuple(range(5, 15)),
+        {"count": 1297},  # all training images
+        1297,
+        {"progressive-distillation": {"images": 20_000}, "consistency-distillation": {"images": 40_000, "lr": 1e-3}},
+    ),
+    "cifar10": Scale(
+        10_000,
+        (0, 1, 2),
+        (),
+        {"count": 50_000},
+        10_000,
+        {
+            "progressive-distillation": {"images": 500_000, "batch": 512, "lr": 2e-4},
+            "consistency-distillation": {"images": 1_000_000, "batch": 512, "lr": 2e-4},
+        },
+    ),
 }
 
 
@@ -59,6 +78,7 @@ def every_arm(problem: str) -> list[Case]:
 
     cases = [case(name, BUDGETS) for name in FAST]
     cases += [case("heun", (35,))]
+    cases += [case(name, BUDGETS, **options) for name, options in scale.students.items()]
     for name, options in arms.items():
         cases += [case(name, (10,) if name == "unsolved-map" else BUDGETS, **options)]
     cases += [case("unsolved-map", (10,), **scale.latents, heights=heights) for heights in ("closed-form", "shuffled")]

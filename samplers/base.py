@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal, Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from samplers.noise import ShardNoise, make_grid
 
@@ -89,6 +89,10 @@ class Problem(Protocol):
         """`make()`, or what it gave before for this problem under this key, where the problem keeps such things."""
         ...
 
+    def student(self) -> nn.Module:
+        """A copy of the denoiser that can be trained, a module with its arguments; OptionError where it has none."""
+        ...
+
 
 class FittedSampler(Protocol):
     """A sampler that is ready to sample from one problem with one budget.
@@ -103,6 +107,21 @@ class FittedSampler(Protocol):
     def sample(self, denoiser: Denoiser, noise: ShardNoise) -> Tensor:
         """Samples of one shard, [S, ...], with at most the budget of evaluations a sample."""
         ...
+
+
+@dataclass(frozen=True)
+class FittedStudent:
+    """A fitted sampler with a network of its own, which takes the denoiser's place.
+
+    Attributes:
+        denoiser: that network, to be counted as the problem's is.
+        sample: see `FittedSampler`.
+        info: see `FittedSampler`.
+    """
+
+    denoiser: Denoiser
+    sample: Callable[[Denoiser, ShardNoise], Tensor]
+    info: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

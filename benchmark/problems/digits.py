@@ -5,7 +5,7 @@ from functools import cached_property
 from typing import Any, ClassVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from benchmark.data.digits import load_digits
 from benchmark.networks.checkpoint import SHIPPED, load_classifier, load_denoiser, sha256
@@ -35,7 +35,7 @@ class Digits(Problem):
 
     @cached_property
     def _denoiser(self) -> Any:
-        return load_denoiser(CHECKPOINTS / "denoiser.safetensors", device=str(self.device))
+        return self.student()
 
     @cached_property
     def _classifier(self) -> Any:
@@ -48,6 +48,9 @@ class Digits(Problem):
 
     def denoiser(self, x: Tensor, sigma: Tensor) -> Tensor:
         return self._denoiser(x, sigma)
+
+    def student(self) -> nn.Module:
+        return load_denoiser(CHECKPOINTS / "denoiser.safetensors", device=str(self.device))
 
     def examples(self, split: Split, count: int) -> Tensor:
         return load_digits("test" if split == "test" else "train").images[:count].to(self.device)

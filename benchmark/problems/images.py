@@ -4,7 +4,6 @@ At 64 pixels the user names the checkpoint; at 256 it is by default the one of H
 """
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -14,7 +13,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from benchmark.cache import cache_folder, cached
 from benchmark.data.arrays import DataError, ImageSet, open_images
 from benchmark.networks.checkpoint import SHIPPED, CheckpointError, load_classifier, sha256
 from benchmark.networks.features import MobileNetFeatures
@@ -96,6 +94,9 @@ class ImageProblem(Problem):
 
     @cached_property
     def _denoiser(self) -> nn.Module:
+        return self.student()
+
+    def student(self) -> nn.Module:
         try:
             return open_denoiser(self.source, self.device)
         except CheckpointError as error:
@@ -142,11 +143,6 @@ class ImageProblem(Problem):
     def feature_name(self) -> str:  # type: ignore[override]
         """What the features are, for the notes of metrics."""
         return "CIFAR-10 classifier" if self.extractor == "classifier" else "MobileNetV2"
-
-    def remember(self, key: str, make: Callable[[], Tensor]) -> Tensor:
-        depends = {"problem": self.name, "side": self.side, "fingerprint": self.fingerprint(), "what": key}
-        found = cached(cache_folder(), f"{self.name}-{key.split(',')[0]}", depends, lambda: make().cpu().numpy())
-        return torch.from_numpy(found).to(self.device)
 
     def fingerprint(self) -> dict[str, Any]:
         stated = {k: v for k, v in self.data.info.items() if k.endswith("sha256")}

@@ -14,6 +14,7 @@ from benchmark.report.comparing import (
     RANDOM,
     RATE_MARGIN,
     REAL,
+    STUDENTS,
     UNSOLVED,
     Comparison,
     compare,
@@ -95,12 +96,13 @@ def fast_samplers(results: Results) -> Verdict:
         found += pairs
         needs += missing
     tested = decide(found)
-    beside = same_or_not(_with(results, found, RANDOM), deciding=False)
+    beside = same_or_not([c for arm in (RANDOM, *STUDENTS) for c in _with(results, found, arm)], deciding=False)
     return Verdict(
         "C2",
         "Better than fast samplers at an equal number of evaluations",
         "Supported if DPM-OT has the better quality against every plain fast sampler, at every budget of at most "
-        f"{FEW}, on every problem; refuted if any of them does better.",
+        f"{FEW}, on every problem; refuted if any of them does better. Distilled students, whose networks were trained "
+        "for few evaluations, stand beside.",
         _status(tested, needs),
         told(tested, {"better": "better than a fast sampler", "worse": "worse"}),
         (*tested, *beside),

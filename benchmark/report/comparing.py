@@ -11,6 +11,7 @@ from benchmark.report.statistics import equivalence, holm, mean_interval, no_gai
 from benchmark.report.vocabulary import metric, title
 
 OURS, RANDOM, UNSOLVED, COPY, REAL = "dpmot", "random-latent", "unsolved-map", "copy-target", "held-out"
+STUDENTS = ("progressive-distillation", "consistency-distillation")
 SHORTENED = "ddim"
 
 LEVEL = 0.05

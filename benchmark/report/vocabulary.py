@@ -73,8 +73,16 @@ def metric(name: str) -> Metric:
     return METRICS.get(name, Metric(name))
 
 
-FAMILIES = {"plain": "plain samplers", "ot": "optimal transport", "control": "controls", "real": "held-out examples"}
+FAMILIES = {
+    "plain": "plain samplers",
+    "distilled": "distilled students",
+    "ot": "optimal transport",
+    "control": "controls",
+    "real": "held-out examples",
+}
 FAMILY = {
+    "progressive-distillation": "distilled",
+    "consistency-distillation": "distilled",
     "dpmot": "ot",
     "dpmot-released": "ot",
     "random-latent": "control",
@@ -96,6 +104,8 @@ _TITLES = {
     "deis": "DEIS",
     "heun": "Heun",
     "langevin": "Langevin",
+    "progressive-distillation": "progressive distillation",
+    "consistency-distillation": "consistency distillation",
     "dpmot": "DPM-OT",
     "dpmot-released": "DPM-OT released",
     "random-latent": "random latent",
@@ -106,7 +116,7 @@ _TITLES = {
 
 
 def family(label: str) -> str:
-    """`plain`, `ot`, `control` or `real`, from an arm's label; a sampler that is not known here is a plain one."""
+    """The key in `FAMILIES` of an arm, from its label; a sampler that is not known here is a plain one."""
     return FAMILY.get(label.partition(" ")[0], "plain")
 
 
@@ -146,6 +156,8 @@ class Look:
 INK, MUTED, FLOOR = "#1b1f24", "#6b7280", "#4b5563"
 OT, CONTROL = "#d1495b", "#00806a"
 _FIXED = {
+    "progressive-distillation": Look("#6f4bb2", "D", ()),
+    "consistency-distillation": Look("#a983d8", "h", (5, 1.2)),
     "dpmot": Look(OT, "o", ()),
     "dpmot-released": Look("#e8963e", "X", (4, 1.5)),
     "random-latent": Look(CONTROL, "s", (3, 2)),
@@ -158,7 +170,7 @@ _PLAIN_MARKERS = "o^sDvP*Xp<>h"
 
 @cache
 def looks(labels: tuple[str, ...]) -> dict[str, Look]:
-    """The look of each arm: plain samplers in blues from light to dark, OT in red, controls in greens, floor in grey.
+    """The look of each arm: plain samplers in blues, light to dark, students violet, OT red, controls green, floor grey.
 
     Families differ in hue and in lightness, members of one in marker and dashes, so colour alone never decides.
     """

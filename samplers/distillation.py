@@ -1,0 +1,113 @@
+"""Distillation: a student network learns to do in a few evaluations what the denoiser does in many.
+
+The student starts as a copy of the problem's denoiser and takes its place in sampling; evaluations are counted as ever.
+What its training cost stands in the record of the fit.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from samplers.base import OptionError, Problem, Sampler
+from samplers.noise import stream
+
+EXAMPLES = 50_000
+"""Training examples that students learn from, the first of the split."""
+
+Loss = Callable[[nn.Module, Tensor, torch.Generator], Tensor]
+"""loss(student, x0, generator) -> a scalar; x0 [B, *shape] are clean examples."""
+
+
+@dataclass(frozen=True)
+class Distillation(Sampler):
+    """Base of the distilled samplers: how a student is trained.
+
+    Attributes:
+        images: training examples that every student sees, repetitions counted.
+        batch: of them at a time.
+        lr: learning rate of Adam at the start; it falls to zero linearly.
+        student_seed: seed of the training.
+    """
+
+    images: int = 200_000
+    batch: int = 128
+    lr: float = 3e-4
+    student_seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.images < 1 or self.batch < 1:
+            raise OptionError(f"images and batch must be at least 1, got {self.images} and {self.batch}")
+        if not 0 < self.lr < math.inf:
+            raise OptionError(f"lr must be positive and finite, got {self.lr:g}")
+
+    @property
+    def steps(self) -> int:
+        """Steps of the optimiser that show a student at least `images` examples."""
+        return math.ceil(self.images / self.batch)
+
+    def check(self, nfe: int) -> None:
+        if nfe < 1:
+            raise OptionError(f"needs at least 1 evaluation, got {nfe}")
+
+    def train(self, problem: Problem, student: nn.Module, loss: Loss, what: str, progress: bool) -> None:
+        """Train `student` in place, or take the weights that this training gave before.
+
+        Args:
+            what: what is learned; with the options of the training the key under which the problem remembers it.
+
+        Raises:
+            RuntimeError: the training diverged.
+        """
+        key = f"{what}, {self.images} images, batch {self.batch}, lr {self.lr:g}, seed {self.student_seed}"
+
+        def learn() -> Tensor:
+            self._descend(problem, student, loss, what, progress)
+            return torch.cat([weight.detach().flatten() for weight in student.parameters()])
+
+        found = problem.remember(key, learn)
+        if not found.isfinite().all():
+            raise RuntimeError(f"{what}: the training diverged at lr = {self.lr:g}")
+        weights = list(student.parameters())
+        with torch.no_grad():
+            for weight, values in zip(weights, found.split([weight.numel() for weight in weights]), strict=True):
+                weight.copy_(values.reshape(weight.shape))
+
+    @torch.enable_grad()
+    def _descend(self, problem: Problem, student: nn.Module, loss: Loss, what: str, progress: bool) -> None:
+        examples = problem.examples("train", EXAMPLES).to(problem.device, problem.dtype)
+        seed = stream("distillation", what, self.student_seed).initial_seed()
+        generator = torch.Generator(problem.device).manual_seed(seed)
+        optimizer = torch.optim.Adam(student.parameters(), self.lr)
+        for step in tqdm(range(self.steps), what, leave=False, disable=not progress):
+            optimizer.param_groups[0]["lr"] = self.lr * (1 - step / self.steps)
+            chosen = torch.randint(len(examples), (self.batch,), generator=generator, device=problem.device)
+            optimizer.zero_grad()
+            loss(student, examples[chosen], generator).backward()
+            optimizer.step()
+
+
+def new_student(problem: Problem) -> nn.Module:
+    """A trainable copy of the problem's denoiser, on its device."""
+    return problem.student().to(problem.device).eval().requires_grad_(True)
+
+
+def frozen(problem: Problem, student: nn.Module) -> nn.Module:
+    """A copy of a student that no longer learns."""
+    copy = new_student(problem)
+    copy.load_state_dict(student.state_dict())
+    return copy.requires_grad_(False)
+
+
+def noised(x0: Tensor, sigma: Tensor, generator: torch.Generator) -> Tensor:
+    """x0 [B, ...] + σ n; sigma [B, 1, ...]."""
+    return x0 + sigma * torch.randn(x0.shape, generator=generator, dtype=x0.dtype, device=x0.device)
+
+
+def draw_levels(levels: Tensor, x0: Tensor, generator: torch.Generator) -> Tensor:
+    """A row of `levels` [K, L] for each of x0 [B, ...], at random: [L, B, 1, ...], in the type of x0."""
+    index = torch.randint(len(levels), (len(x0),), generator=generator, device=x0.device)
+    return levels.to(x0)[index].T.reshape(-1, len(x0), *[1] * (x0.ndim - 1))
