@@ -84,8 +84,8 @@ class Plan:
 def make_plan(cases: Iterable[Case], device: str = "cpu", strict: bool = False) -> Plan:
     """Expand cases into runs; equal runs are made once.
 
-    A budget that a sampler can't work with is left out with a line, or, where `strict`, an error. A sampler that calls
-    no network has one budget, 0, whatever a case says.
+    A problem or budget that a sampler can't work with is left out with a line, or, where `strict`, an error. A sampler
+    that calls no network has one budget, 0, whatever a case says.
 
     Raises:
         OptionError: unknown problem, sampler or option; a value or count that it cannot have.
@@ -102,6 +102,7 @@ def make_plan(cases: Iterable[Case], device: str = "cpu", strict: bool = False) 
         sampler = entry.make(**case.options)
         for nfe in case.nfes if sampler.network else (0,):
             try:
+                sampler.suits(problem)
                 sampler.check(nfe)
             except OptionError as error:
                 reason = f"{case.sampler} {error}"

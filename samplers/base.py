@@ -55,6 +55,7 @@ class Problem(Protocol):
         name: for messages.
         shape: of one sample, without the batch axis.
         sigma_min, sigma_max: the noise levels between which the denoiser is meant to be used.
+        trainable: whether the denoiser is a network, of which there can be a `student`.
         dtype: of the sampler's state.
         device: where the denoiser runs.
     """
@@ -70,6 +71,9 @@ class Problem(Protocol):
 
     @property
     def sigma_max(self) -> float: ...
+
+    @property
+    def trainable(self) -> bool: ...
 
     @property
     def dtype(self) -> torch.dtype: ...
@@ -90,7 +94,7 @@ class Problem(Protocol):
         ...
 
     def student(self) -> nn.Module:
-        """A copy of the denoiser that can be trained, a module with its arguments; OptionError where it has none."""
+        """A copy of a trainable denoiser, a module with its arguments."""
         ...
 
 
@@ -142,6 +146,9 @@ class Sampler(ABC):
 
     def check(self, nfe: int) -> None:  # noqa: B027 (any budget suffices, unless a subclass says otherwise)
         """Raise OptionError where a budget of `nfe` evaluations does not suffice."""
+
+    def suits(self, problem: Problem) -> None:  # noqa: B027 (any problem does, unless a subclass says otherwise)
+        """Raise OptionError where this sampler can't work on a problem."""
 
     @abstractmethod
     def fit(self, problem: Problem, nfe: int, progress: bool = False) -> FittedSampler:

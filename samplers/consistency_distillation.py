@@ -68,6 +68,7 @@ class ConsistencyDistillation(Distillation):
 
     def fit(self, problem: Problem, nfe: int, progress: bool = False) -> FittedStudent:
         self.check(nfe)
+        self.suits(problem)
         student, sigma_min = new_student(problem), problem.sigma_min
         levels = make_grid("edm", self.levels - 1, problem.sigma_max, sigma_min)
         self.train(

@@ -44,6 +44,10 @@ class Distillation(Sampler):
         if not 0 < self.lr < math.inf:
             raise OptionError(f"lr must be positive and finite, got {self.lr:g}")
 
+    def suits(self, problem: Problem) -> None:
+        if not problem.trainable:
+            raise OptionError(f"learns from a network, and the denoiser of {problem.name} is a formula")
+
     @property
     def steps(self) -> int:
         """Steps of the optimiser that show a student at least `images` examples."""

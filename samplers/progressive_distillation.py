@@ -64,6 +64,7 @@ class ProgressiveDistillation(Distillation):
 
     def fit(self, problem: Problem, nfe: int, progress: bool = False) -> FittedStudent:
         self.check(nfe)
+        self.suits(problem)
         teacher: Denoiser = problem.denoiser
         student, chain = new_student(problem), self.chain(nfe)
         for steps in chain:

@@ -24,6 +24,7 @@ class Gaussian:
     dtype: torch.dtype = F64
     device: torch.device = CPU
     name: str = "gaussian"
+    trainable: bool = False
 
     @property
     def shape(self) -> tuple[int, ...]:

@@ -8,7 +8,6 @@ import torch
 from torch import Tensor, nn
 
 from benchmark.cache import cache_folder, cached
-from samplers.base import OptionError
 
 Split = Literal["train", "test", "reference"]
 
@@ -23,6 +22,7 @@ class Problem(ABC):
         summary: one line for `--list`.
         metrics: the metrics that apply (names of `benchmark.metrics`).
         sigma_min, sigma_max: noise range between which the denoiser is meant to be used.
+        trainable: whether the denoiser is a network, of which there can be a `student`.
         dtype: of a sampler's state.
         shard: samples to a shard; part of a run's key, since noise is drawn shard by shard.
         neighbours: training examples, the first of the split, among which copies are looked for.
@@ -34,6 +34,7 @@ class Problem(ABC):
     metrics: ClassVar[tuple[str, ...]]
     sigma_min: float = 0.002
     sigma_max: float = 80.0
+    trainable: bool = False
     dtype: torch.dtype = torch.float32
     device: torch.device = torch.device("cpu")
     shard: int = 500
@@ -87,12 +88,8 @@ class Problem(ABC):
         return torch.from_numpy(found).to(self.device)
 
     def student(self) -> nn.Module:
-        """A copy of the denoiser that can be trained, a module with its arguments.
-
-        Raises:
-            OptionError: the denoiser is no network.
-        """
-        raise OptionError(f"{self.name}: its denoiser is no network, so there is none to distil")
+        """A copy of a trainable denoiser, a module with its arguments."""
+        raise NotImplementedError(f"{self.name}: the denoiser is no network")
 
     def fingerprint(self) -> dict[str, Any]:
         """Hashes of data and checkpoints that determine the outcome beyond the options."""

@@ -27,6 +27,7 @@ class Digits(Problem):
     metrics: ClassVar[tuple[str, ...]] = ("fd", "w2", "sliced_w2", "modes", "mode_mixture", "novelty")
     feature_name: ClassVar[str] = "digits classifier"
     sigma_min = 0.02
+    trainable = True
     shard = 500
 
     @property

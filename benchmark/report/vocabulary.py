@@ -170,7 +170,7 @@ _PLAIN_MARKERS = "o^sDvP*Xp<>h"
 
 @cache
 def looks(labels: tuple[str, ...]) -> dict[str, Look]:
-    """The look of each arm: plain samplers in blues, light to dark, students violet, OT red, controls green, floor grey.
+    """The look of each arm: plain ones in blues, light to dark, students violet, OT red, controls green, floor grey.
 
     Families differ in hue and in lightness, members of one in marker and dashes, so colour alone never decides.
     """

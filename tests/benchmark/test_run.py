@@ -13,6 +13,7 @@ from benchmark import execute, run
 from benchmark.plan import Case, make_plan
 from benchmark.store import Store, key_of, read_arrays, read_records
 from samplers.base import OptionError
+from samplers.distillation import new_student
 
 RUN = [sys.executable, "-m", "benchmark.run"]
 
@@ -56,6 +57,32 @@ def test_several_processes_do_the_work_of_one(tmp_path, capsys):
     assert "4 runs done, 0 failed" in capsys.readouterr().out
     one, two = ({r["key"]: r["metrics"]["w2"]["value"] for r in read_records(tmp_path / jobs)} for jobs in ("1", "2"))
     assert len(one) == 4 and one == pytest.approx(two, rel=1e-9)
+
+
+@pytest.mark.parametrize("name", ["progressive-distillation", "consistency-distillation"])
+def test_a_student_takes_the_networks_place_and_is_kept(name, tmp_path, monkeypatch):
+    monkeypatch.setenv("DPMOT_CACHE", str(tmp_path / "cache"))
+    students = ("--problem", "digits", "--set", "images=64", "batch=32", *(["teacher=8"] if name[0] == "p" else []))
+    kept = []
+    for seed in ("0", "1"):
+        arguments = ["--sampler", name, "--nfe", "4", "--seeds", seed, "--samples", "60", *students]
+        assert run.main([*arguments, "--out", str(tmp_path)]) == 0
+        files = [f for f in (tmp_path / "cache").iterdir() if "distances" not in f.name and "cells" not in f.name]
+        kept.append({f: f.stat().st_mtime_ns for f in files})
+    assert len(kept[0]) == 1 and kept[0] == kept[1]
+    first, second = read_records(tmp_path)
+    assert first["nfe"] == second["nfe"] == 4 and first["fit"]["info"]["images"] == 64
+    assert first["metrics"]["fd"]["value"] > 0 and first["fit"]["seconds"] > second["fit"]["seconds"]
+    problem = make_plan([Case("digits", "ddim", (4,))]).runs[0].problem
+    assert all(weight.requires_grad for weight in new_student(problem).parameters())
+    assert new_student(problem) is not problem._denoiser and not problem._denoiser.training
+
+
+def test_a_network_is_wanted_where_one_is_distilled(tmp_path, capsys):
+    assert command("--sampler", "progressive-distillation", out=tmp_path) == 2
+    assert "the denoiser of mixture2d is a formula" in capsys.readouterr().err
+    plan = make_plan([Case("mixture2d", "consistency-distillation", (5,))])
+    assert not plan.runs and "is a formula" in plan.left_out[0]
 
 
 def test_samples_do_not_depend_on_the_batch_or_on_how_many_are_asked_for(tmp_path):

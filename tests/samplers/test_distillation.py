@@ -38,6 +38,7 @@ class Taught(Gaussian):
     """A Gaussian problem whose students know some levels; it counts its teacher's evaluations."""
 
     sigma_max: float = 10.0
+    trainable: bool = True
     levels: torch.Tensor = field(default_factory=lambda: torch.ones(1, dtype=F64))
     memory: dict = field(default_factory=dict)
     asked: int = 0
@@ -169,6 +170,8 @@ def test_mistakes_are_one_line():
     for name in ("progressive-distillation", "consistency-distillation"):
         with pytest.raises(OptionError, match="at least 1 evaluation"):
             lookup(name).make().fit(Taught(), 0)
+        with pytest.raises(OptionError, match="the denoiser of gaussian is a formula"):
+            lookup(name).make().fit(Gaussian(), 5)
 
 
 def test_a_training_that_diverges_says_so():
