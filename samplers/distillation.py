@@ -26,6 +26,8 @@ Loss = Callable[[nn.Module, Tensor, torch.Generator], Tensor]
 class Distillation(Sampler):
     """Base of the distilled samplers: how a student is trained.
 
+    One training serves all seeds of sampling, so the spread over seeds says nothing of that over trainings.
+
     Attributes:
         images: training examples that every student sees, repetitions counted.
         batch: of them at a time.
