@@ -79,7 +79,10 @@ class Executor:
         if self._fit is None or self._fit[0] != key:
             began = perf_counter()
             fitted = run.sampler.fit(run.problem, run.nfe, progress=self.progress)
-            self._fit = key, fitted, perf_counter() - began
+            seconds = perf_counter() - began
+            if isinstance(fitted, FittedStudent):  # which may have been trained before
+                seconds = fitted.seconds
+            self._fit = key, fitted, seconds
         return self._fit[1:]
 
     def sample(self, run: Run, fitted: FittedSampler, key: str) -> tuple[Tensor, int, float]:

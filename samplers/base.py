@@ -119,11 +119,13 @@ class FittedStudent:
 
     Attributes:
         denoiser: that network, to be counted as the problem's is.
+        seconds: what its training took, now or when it was remembered.
         sample: see `FittedSampler`.
         info: see `FittedSampler`.
     """
 
     denoiser: Denoiser
+    seconds: float
     sample: Callable[[Denoiser, ShardNoise], Tensor]
     info: dict[str, Any] = field(default_factory=dict)
 

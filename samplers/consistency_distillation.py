@@ -71,9 +71,8 @@ class ConsistencyDistillation(Distillation):
         self.suits(problem)
         student, sigma_min = new_student(problem), problem.sigma_min
         levels = make_grid("edm", self.levels - 1, problem.sigma_max, sigma_min)
-        self.train(
-            problem, student, self.loss(problem.denoiser, levels), f"consistency of {self.levels} levels", progress
-        )
+        loss = self.loss(problem.denoiser, levels)
+        seconds = self.train(problem, student, loss, f"consistency of {self.levels} levels", progress)
         sigmas = make_grid(self.grid, nfe, problem.sigma_max, sigma_min)[:-1]
 
         def sample(denoiser: Denoiser, noise: ShardNoise) -> Tensor:
@@ -84,7 +83,7 @@ class ConsistencyDistillation(Distillation):
 
         function = ConsistencyFunction(frozen(problem, student), sigma_min)
         images = self.steps * self.batch
-        return FittedStudent(function, sample, {"images": images, "teacher_evaluations": 2 * images})
+        return FittedStudent(function, seconds, sample, {"images": images, "teacher_evaluations": 2 * images})
 
     @staticmethod
     def loss(teacher: Denoiser, levels: Tensor) -> Loss:

@@ -7,6 +7,7 @@ What its training cost stands in the record of the fit.
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from time import perf_counter
 
 import torch
 from torch import Tensor, nn
@@ -59,8 +60,8 @@ class Distillation(Sampler):
         if nfe < 1:
             raise OptionError(f"needs at least 1 evaluation, got {nfe}")
 
-    def train(self, problem: Problem, student: nn.Module, loss: Loss, what: str, progress: bool) -> None:
-        """Train `student` in place, or take the weights that this training gave before.
+    def train(self, problem: Problem, student: nn.Module, loss: Loss, what: str, progress: bool) -> float:
+        """Train `student` in place, or take the weights that this training gave before; the seconds that it took.
 
         Args:
             what: what is learned; with the options of the training the key under which the problem remembers it.
@@ -68,19 +69,22 @@ class Distillation(Sampler):
         Raises:
             RuntimeError: the training diverged.
         """
-        key = f"{what}, {self.images} images, batch {self.batch}, lr {self.lr:g}, seed {self.student_seed}"
+        options = f"{self.images} images, batch {self.batch}, lr {self.lr:g}, seed {self.student_seed}"
 
         def learn() -> Tensor:
+            began = perf_counter()
             self._descend(problem, student, loss, what, progress)
-            return torch.cat([weight.detach().flatten() for weight in student.parameters()])
+            weights = torch.cat([weight.detach().flatten() for weight in student.parameters()])
+            return torch.cat([weights, weights.new_tensor([perf_counter() - began])])
 
-        found = problem.remember(key, learn)
+        found = problem.remember(f"{what}, {options}, version {self.version}", learn)
         if not found.isfinite().all():
             raise RuntimeError(f"{what}: the training diverged at lr = {self.lr:g}")
         weights = list(student.parameters())
         with torch.no_grad():
-            for weight, values in zip(weights, found.split([weight.numel() for weight in weights]), strict=True):
+            for weight, values in zip(weights, found[:-1].split([w.numel() for w in weights]), strict=True):
                 weight.copy_(values.reshape(weight.shape))
+        return float(found[-1])
 
     @torch.enable_grad()
     def _descend(self, problem: Problem, student: nn.Module, loss: Loss, what: str, progress: bool) -> None:

@@ -66,11 +66,11 @@ class ProgressiveDistillation(Distillation):
         self.check(nfe)
         self.suits(problem)
         teacher: Denoiser = problem.denoiser
-        student, chain = new_student(problem), self.chain(nfe)
+        student, chain, seconds = new_student(problem), self.chain(nfe), 0.0
         for steps in chain:
             loss = self.loss(teacher, cosine_grid(2 * steps, problem.sigma_max))
             what = f"progressive distillation from {2 * chain[0]} to {steps} steps"
-            self.train(problem, student, loss, what, progress)
+            seconds += self.train(problem, student, loss, what, progress)
             teacher = frozen(problem, student)
         grid = cosine_grid(nfe, problem.sigma_max)
 
@@ -82,7 +82,7 @@ class ProgressiveDistillation(Distillation):
 
         images = self.steps * self.batch * len(chain)
         info = {"students": chain, "images": images, "teacher_evaluations": 2 * images}
-        return FittedStudent(teacher, sample, info)
+        return FittedStudent(teacher, seconds, sample, info)
 
     @staticmethod
     def loss(teacher: Denoiser, grid: Tensor) -> Loss:

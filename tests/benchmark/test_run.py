@@ -72,7 +72,7 @@ def test_a_student_takes_the_networks_place_and_is_kept(name, tmp_path, monkeypa
     assert len(kept[0]) == 1 and kept[0] == kept[1]
     first, second = read_records(tmp_path)
     assert first["nfe"] == second["nfe"] == 4 and first["fit"]["info"]["images"] == 64
-    assert first["metrics"]["fd"]["value"] > 0 and first["fit"]["seconds"] > second["fit"]["seconds"]
+    assert first["metrics"]["fd"]["value"] > 0 and first["fit"]["seconds"] == second["fit"]["seconds"] > 0
     problem = make_plan([Case("digits", "ddim", (4,))]).runs[0].problem
     assert all(weight.requires_grad for weight in new_student(problem).parameters())
     assert new_student(problem) is not problem._denoiser and not problem._denoiser.training

@@ -111,6 +111,7 @@ def test_students_of_equal_steps_are_learned_once():
     assert asked == 800  # two evaluations for each image of the first student; the second learns from the first
     again = sampler.fit(problem, 2)
     assert problem.asked == asked and torch.equal(drawn(first, 2)[0], drawn(again, 2)[0])
+    assert first.seconds == again.seconds > 0
     sampler.fit(problem, 4)
     assert problem.asked == asked
     lookup("progressive-distillation").make(teacher=8, images=400, batch=200, student_seed=1).fit(problem, 4)
