@@ -36,7 +36,7 @@ class Distillation(Sampler):
         student_seed: seed of the training.
     """
 
-    images: int = 200_000
+    images: int = 50_000
     batch: int = 128
     lr: float = 3e-4
     student_seed: int = 0

@@ -11,14 +11,15 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
-from benchmark.report.comparing import COPY, OURS, RANDOM, REAL, UNSOLVED, few_budget
+from benchmark.report.comparing import COPY, OURS, RANDOM, REAL, STUDENTS, UNSOLVED, few_budget
 from benchmark.report.curves import FIGURE
 from benchmark.report.reading import Results
 from benchmark.report.style import WIDE, panels
 from benchmark.report.vocabulary import INK, MUTED, OT, family, looks, title
 
 Arrays = dict[str, NDArray]
-SHOWN = ("ddim", "dpm-solver++-2m", "unipc", "heun", "ddpm", OURS, "dpmot-released", RANDOM, UNSOLVED, COPY, REAL)
+PLAIN = ("ddim", "dpm-solver++-2m", "unipc", "heun", "ddpm")
+SHOWN = (*PLAIN, *STUDENTS, OURS, "dpmot-released", RANDOM, UNSOLVED, COPY, REAL)
 STEPS = ("#a9cdec", "#2f6fb3", "#0c2350")  # colours of the network's steps, from noise to sample
 PATHS = 32  # trajectories drawn
 
