@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from filelock import FileLock
 from numpy.typing import NDArray
 
 
@@ -19,6 +20,8 @@ def cache_folder() -> Path:
 def cached(folder: Path, label: str, key: Any, make: Callable[[], NDArray[Any]]) -> NDArray[Any]:
     """``make()``, or what it gave before under this key; a kill while it is written leaves nothing half-written.
 
+    Where several processes want the same, one makes it and the others wait.
+
     Args:
         label: start of the file's name, for people.
         key: JSON-ready; all that the array depends on.
@@ -26,9 +29,11 @@ def cached(folder: Path, label: str, key: Any, make: Callable[[], NDArray[Any]])
     digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:20]
     path = folder / f"{label.replace(':', '_').replace('/', '_')}-{digest}.npy"
     if not path.exists():
-        found = make()
         folder.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_suffix(f".{os.getpid()}.tmp.npy")
-        np.save(temporary, found)
-        temporary.replace(path)
+        with FileLock(path.with_suffix(".lock")):
+            if not path.exists():
+                found = make()
+                temporary = path.with_suffix(f".{os.getpid()}.tmp.npy")
+                np.save(temporary, found)
+                temporary.replace(path)
     return np.load(path)

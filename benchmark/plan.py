@@ -102,8 +102,8 @@ def make_plan(cases: Iterable[Case], device: str = "cpu", strict: bool = False) 
         sampler = entry.make(**case.options)
         for nfe in case.nfes if sampler.network else (0,):
             try:
-                sampler.suits(problem)
                 sampler.check(nfe)
+                sampler.suits(problem, nfe)
             except OptionError as error:
                 reason = f"{case.sampler} {error}"
                 if strict:

@@ -101,7 +101,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if len(todo) < len(plan.runs):
             finished = len(plan.runs) - len(todo)
             print(f"{finished} of {len(plan.runs)} runs are finished and skipped (--force repeats them)")
-        executor = Executor(store, arguments.batch)
+        executor = Executor(store, arguments.batch, progress=arguments.jobs == 1)
         return execute(execute_all(todo, asked, device, executor, arguments.jobs, arguments.force), len(todo), store)
     except (OptionError, StoreError, MetricError) as error:
         print(f"error: {error}", file=sys.stderr)

@@ -47,7 +47,10 @@ SCALES = {
         tuple(range(5, 15)),
         {"count": 1297},  # all training images
         1297,
-        {"progressive-distillation": {"images": 20_000}, "consistency-distillation": {"images": 40_000, "lr": 1e-3}},
+        {
+            "progressive-distillation": {"images": 20_000, "teacher": 40},
+            "consistency-distillation": {"images": 40_000, "lr": 1e-3},
+        },
     ),
     "cifar10": Scale(
         10_000,

@@ -94,7 +94,7 @@ class Problem(Protocol):
         ...
 
     def student(self) -> nn.Module:
-        """A copy of a trainable denoiser, a module with its arguments."""
+        """A copy of a trainable denoiser: a module on its device, called like it."""
         ...
 
 
@@ -149,8 +149,8 @@ class Sampler(ABC):
     def check(self, nfe: int) -> None:  # noqa: B027 (any budget suffices, unless a subclass says otherwise)
         """Raise OptionError where a budget of `nfe` evaluations does not suffice."""
 
-    def suits(self, problem: Problem) -> None:  # noqa: B027 (any problem does, unless a subclass says otherwise)
-        """Raise OptionError where this sampler can't work on a problem."""
+    def suits(self, problem: Problem, nfe: int) -> None:  # noqa: B027 (any does, unless a subclass says otherwise)
+        """Raise OptionError where this sampler can't work on a problem with a budget of `nfe` evaluations."""
 
     @abstractmethod
     def fit(self, problem: Problem, nfe: int, progress: bool = False) -> FittedSampler:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from samplers.base import Denoiser, FittedStudent, OptionError, Problem
-from samplers.distillation import Distillation, Loss, draw_levels, frozen, new_student, noised
+from samplers.distillation import Distillation, Loss, draw_levels, new_student, noised, weights_sha256
 from samplers.noise import ShardNoise, make_grid
 from samplers.registry import register
 
@@ -47,11 +47,12 @@ class ConsistencyDistillation(Distillation):
     Its value at a level is drawn to its own, held fixed, at the next lower one, one Heun step of the denoiser further
     down (no moving average of the target, μ = 0, as theirs on CIFAR-10). Distances are pseudo-Huber, weighted by 1/Δσ,
     since no network for LPIPS comes with this suite (Song and Dhariwal 2023, arXiv 2310.14189). With several
-    evaluations noise is put back between them (algorithm 1). One student serves every budget.
+    evaluations noise is put back between them (algorithm 1). One student serves every budget. It samples with its last
+    weights; the paper takes a moving average, whose place the falling learning rate takes here.
 
     Attributes:
         levels: noise levels of the training, N in the paper, on the grid of EDM.
-        grid: of the levels at which sampling evaluates.
+        grid: of the levels at which sampling evaluates, which need not be levels of the training.
     """
 
     summary: ClassVar[str] = "a student that jumps to the end of the trajectory; noise is put back between jumps"
@@ -68,10 +69,10 @@ class ConsistencyDistillation(Distillation):
 
     def fit(self, problem: Problem, nfe: int, progress: bool = False) -> FittedStudent:
         self.check(nfe)
-        self.suits(problem)
+        self.suits(problem, nfe)
         student, sigma_min = new_student(problem), problem.sigma_min
         levels = make_grid("edm", self.levels - 1, problem.sigma_max, sigma_min)
-        loss = self.loss(problem.denoiser, levels)
+        loss = self.loss(problem.denoiser, levels.to(problem.device))
         seconds = self.train(problem, student, loss, f"consistency of {self.levels} levels", progress)
         sigmas = make_grid(self.grid, nfe, problem.sigma_max, sigma_min)[:-1]
 
@@ -81,9 +82,10 @@ class ConsistencyDistillation(Distillation):
                 x = denoiser(x + (sigma**2 - sigma_min**2).sqrt() * noise.step(), sigma)
             return x
 
-        function = ConsistencyFunction(frozen(problem, student), sigma_min)
+        function = ConsistencyFunction(student.requires_grad_(False), sigma_min)
         images = self.steps * self.batch
-        return FittedStudent(function, seconds, sample, {"images": images, "teacher_evaluations": 2 * images})
+        info = {"images": images, "teacher_evaluations": 2 * images, "weights_sha256": weights_sha256(student)}
+        return FittedStudent(function, seconds, sample, info)
 
     @staticmethod
     def loss(teacher: Denoiser, levels: Tensor) -> Loss:

@@ -4,6 +4,7 @@ The student starts as a copy of the problem's denoiser and takes its place in sa
 What its training cost stands in the record of the fit.
 """
 
+import hashlib
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,8 +17,8 @@ from tqdm import tqdm
 from samplers.base import OptionError, Problem, Sampler
 from samplers.noise import stream
 
-EXAMPLES = 50_000
-"""Training examples that students learn from, the first of the split."""
+EXAMPLES, BYTES = 50_000, 1 << 33
+"""Students learn from the first training examples of the split: so many at most, and no more than fill 8 GiB."""
 
 Loss = Callable[[nn.Module, Tensor, torch.Generator], Tensor]
 """loss(student, x0, generator) -> a scalar; x0 [B, *shape] are clean examples."""
@@ -26,6 +27,8 @@ Loss = Callable[[nn.Module, Tensor, torch.Generator], Tensor]
 @dataclass(frozen=True)
 class Distillation(Sampler):
     """Base of the distilled samplers: how a student is trained.
+
+    Its noise is drawn on the problem's device, on which the student therefore depends.
 
     One training serves all seeds of sampling, so the spread over seeds says nothing of that over trainings.
 
@@ -47,7 +50,7 @@ class Distillation(Sampler):
         if not 0 < self.lr < math.inf:
             raise OptionError(f"lr must be positive and finite, got {self.lr:g}")
 
-    def suits(self, problem: Problem) -> None:
+    def suits(self, problem: Problem, nfe: int) -> None:
         if not problem.trainable:
             raise OptionError(f"learns from a network, and the denoiser of {problem.name} is a formula")
 
@@ -69,17 +72,21 @@ class Distillation(Sampler):
         Raises:
             RuntimeError: the training diverged.
         """
-        options = f"{self.images} images, batch {self.batch}, lr {self.lr:g}, seed {self.student_seed}"
+        shapes = [(name, tuple(weight.shape)) for name, weight in student.named_parameters()]
+        key = (
+            f"{what}, {self.images} images, batch {self.batch}, lr {self.lr}, seed {self.student_seed}, version "
+            f"{self.version}, levels from {problem.sigma_max} to {problem.sigma_min}, {problem.device.type}, {shapes}"
+        )
 
         def learn() -> Tensor:
             began = perf_counter()
             self._descend(problem, student, loss, what, progress)
             weights = torch.cat([weight.detach().flatten() for weight in student.parameters()])
+            if not weights.isfinite().all():
+                raise RuntimeError(f"{what}: the training diverged at lr = {self.lr:g}")
             return torch.cat([weights, weights.new_tensor([perf_counter() - began])])
 
-        found = problem.remember(f"{what}, {options}, version {self.version}", learn)
-        if not found.isfinite().all():
-            raise RuntimeError(f"{what}: the training diverged at lr = {self.lr:g}")
+        found = problem.remember(key, learn)
         weights = list(student.parameters())
         with torch.no_grad():
             for weight, values in zip(weights, found[:-1].split([w.numel() for w in weights]), strict=True):
@@ -88,10 +95,11 @@ class Distillation(Sampler):
 
     @torch.enable_grad()
     def _descend(self, problem: Problem, student: nn.Module, loss: Loss, what: str, progress: bool) -> None:
-        examples = problem.examples("train", EXAMPLES).to(problem.device, problem.dtype)
+        count = min(EXAMPLES, max(BYTES // (4 * math.prod(problem.shape)), 1))
+        examples = problem.examples("train", count).to(problem.device, problem.dtype)
         seed = stream("distillation", what, self.student_seed).initial_seed()
         generator = torch.Generator(problem.device).manual_seed(seed)
-        optimizer = torch.optim.Adam(student.parameters(), self.lr)
+        optimizer = torch.optim.Adam(student.parameters(), self.lr, fused=problem.device.type == "cuda")
         for step in tqdm(range(self.steps), what, leave=False, disable=not progress):
             optimizer.param_groups[0]["lr"] = self.lr * (1 - step / self.steps)
             chosen = torch.randint(len(examples), (self.batch,), generator=generator, device=problem.device)
@@ -102,7 +110,7 @@ class Distillation(Sampler):
 
 def new_student(problem: Problem) -> nn.Module:
     """A trainable copy of the problem's denoiser, on its device."""
-    return problem.student().to(problem.device).eval().requires_grad_(True)
+    return problem.student().eval().requires_grad_(True)
 
 
 def frozen(problem: Problem, student: nn.Module) -> nn.Module:
@@ -120,4 +128,12 @@ def noised(x0: Tensor, sigma: Tensor, generator: torch.Generator) -> Tensor:
 def draw_levels(levels: Tensor, x0: Tensor, generator: torch.Generator) -> Tensor:
     """A row of `levels` [K, L] for each of x0 [B, ...], at random: [L, B, 1, ...], in the type of x0."""
     index = torch.randint(len(levels), (len(x0),), generator=generator, device=x0.device)
-    return levels.to(x0)[index].T.reshape(-1, len(x0), *[1] * (x0.ndim - 1))
+    return levels[index].to(x0.dtype).T.reshape(-1, len(x0), *[1] * (x0.ndim - 1))
+
+
+def weights_sha256(student: nn.Module) -> str:
+    """Hex SHA-256 of the weights: which student it was that sampled."""
+    digest = hashlib.sha256()
+    for weight in student.parameters():
+        digest.update(weight.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()

@@ -43,7 +43,7 @@ def make_latents(problem: Problem, targets: str, count: int, sigma_m: float, see
     `targets="model"` draws x_i by `long_run`, which the problem may remember.
     """
     if targets == "model":
-        key = f"long run, {count} samples, seed {seed}"
+        key = f"long run, {count} samples, seed {seed}, version {lookup('heun').cls.version}"
         clean = problem.remember(key, lambda: long_run(problem, count, seed))
     else:
         clean = problem.examples(targets, count).to(problem.device, problem.dtype)  # type: ignore[arg-type]

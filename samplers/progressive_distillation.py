@@ -3,13 +3,13 @@
 import math
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from samplers.base import Denoiser, FittedStudent, Problem
-from samplers.distillation import Distillation, Loss, draw_levels, frozen, new_student, noised
+from samplers.base import Denoiser, FittedStudent, OptionError, Problem
+from samplers.distillation import Distillation, Loss, draw_levels, frozen, new_student, noised, weights_sha256
 from samplers.noise import ShardNoise
 from samplers.registry import register
 
@@ -55,6 +55,21 @@ class ProgressiveDistillation(Distillation):
 
     teacher: int = 64
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.teacher < 2:
+            raise OptionError(f"teacher must be at least 2, got {self.teacher}")
+
+    def suits(self, problem: Problem, nfe: int) -> None:
+        super().suits(problem, nfe)
+        steps = 2 * self.chain(nfe)[0]
+        lowest = float(cosine_grid(steps, problem.sigma_max)[-2])
+        if lowest < problem.sigma_min:
+            raise OptionError(
+                f"would ask the denoiser of {problem.name} at σ = {lowest:.2g}, below its {problem.sigma_min:g}, in "
+                f"the first teacher's {steps} steps; take a smaller teacher or fewer evaluations"
+            )
+
     def chain(self, nfe: int) -> list[int]:
         """The steps of the students, decreasing to `nfe`."""
         steps = [nfe]
@@ -64,11 +79,11 @@ class ProgressiveDistillation(Distillation):
 
     def fit(self, problem: Problem, nfe: int, progress: bool = False) -> FittedStudent:
         self.check(nfe)
-        self.suits(problem)
+        self.suits(problem, nfe)
         teacher: Denoiser = problem.denoiser
         student, chain, seconds = new_student(problem), self.chain(nfe), 0.0
         for steps in chain:
-            loss = self.loss(teacher, cosine_grid(2 * steps, problem.sigma_max))
+            loss = self.loss(teacher, cosine_grid(2 * steps, problem.sigma_max).to(problem.device))
             what = f"progressive distillation from {2 * chain[0]} to {steps} steps"
             seconds += self.train(problem, student, loss, what, progress)
             teacher = frozen(problem, student)
@@ -81,7 +96,8 @@ class ProgressiveDistillation(Distillation):
             return x
 
         images = self.steps * self.batch * len(chain)
-        info = {"students": chain, "images": images, "teacher_evaluations": 2 * images}
+        info: dict[str, Any] = {"students": chain, "images": images, "teacher_evaluations": 2 * images}
+        info["weights_sha256"] = weights_sha256(student)
         return FittedStudent(teacher, seconds, sample, info)
 
     @staticmethod

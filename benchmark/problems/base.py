@@ -88,7 +88,7 @@ class Problem(ABC):
         return torch.from_numpy(found).to(self.device)
 
     def student(self) -> nn.Module:
-        """A copy of a trainable denoiser, a module with its arguments."""
+        """A copy of a trainable denoiser: a module on its device, called like it."""
         raise NotImplementedError(f"{self.name}: the denoiser is no network")
 
     def fingerprint(self) -> dict[str, Any]:

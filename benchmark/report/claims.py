@@ -24,7 +24,7 @@ from benchmark.report.comparing import (
     same_or_not,
 )
 from benchmark.report.reading import Results
-from benchmark.report.vocabulary import COPIES, MIXTURE, NOT_FAST, family
+from benchmark.report.vocabulary import COPIES, MIXTURE, NOT_FAST, family, title
 from benchmark.report.wording import in_words, listed, told
 
 SUPPORTED, NOT_SUPPORTED, UNDECIDED = "supported", "not supported", "undecided"
@@ -96,17 +96,24 @@ def fast_samplers(results: Results) -> Verdict:
         found += pairs
         needs += missing
     tested = decide(found)
-    beside = same_or_not([c for arm in (RANDOM, *STUDENTS) for c in _with(results, found, arm)], deciding=False)
+    students = [
+        c
+        for p in results.problems
+        for arm in STUDENTS
+        if arm in results.arms(p)
+        for c in _equal_budgets(results, p, results.quality(p), [arm])[0]
+    ]
+    beside = same_or_not([*_with(results, found, RANDOM), *students], deciding=False)
     return Verdict(
         "C2",
         "Better than fast samplers at an equal number of evaluations",
         "Supported if DPM-OT has the better quality against every plain fast sampler, at every budget of at most "
         f"{FEW}, on every problem; refuted if any of them does better. Distilled students, whose networks were trained "
-        "for few evaluations, stand beside.",
+        "to need few, stand beside.",
         _status(tested, needs),
         told(tested, {"better": "better than a fast sampler", "worse": "worse"}),
         (*tested, *beside),
-        tuple(in_words(beside)),
+        (*in_words(beside), *_trained(results)),
         tuple(dict.fromkeys(needs)),
         _remark(results, tested),
     )
@@ -292,6 +299,20 @@ def _expected(results: Results) -> list[str]:
         "No difference is what theory expects: with a hard map and equal masses, DPM-OT's output has the law of a "
         f"random latent's up to the total variation of the map's masses, certified here to be at most {listed(bounds)}."
     ] * bool(bounds)
+
+
+def _trained(results: Results) -> list[str]:
+    """What the distilled students' training was, of which the intervals know nothing."""
+    seen = []
+    for problem in results.problems:
+        for arm in [a for a in STUDENTS if a in results.arms(problem)]:
+            runs = results.at(problem, arm, few_budget(results, problem) or 0)
+            info = results.records[runs["key"].iloc[0]]["fit"].get("info", {}) if len(runs) else {}
+            seen += [f"{info['images']:,} for {title(arm)} on {problem}"] if "images" in info else []
+    return [
+        f"The students' networks saw few images in training ({listed(seen)}), in one training each: the intervals "
+        "leave out how trainings differ."
+    ] * bool(seen)
 
 
 def _elsewhere(results: Results) -> list[str]:

@@ -8,10 +8,10 @@ import numpy as np
 
 from benchmark.report.reading import Results
 from benchmark.report.statistics import equivalence, holm, mean_interval, no_gain, paired, two_sided
-from benchmark.report.vocabulary import metric, title
+from benchmark.report.vocabulary import FAMILY, metric, title
 
 OURS, RANDOM, UNSOLVED, COPY, REAL = "dpmot", "random-latent", "unsolved-map", "copy-target", "held-out"
-STUDENTS = ("progressive-distillation", "consistency-distillation")
+STUDENTS = tuple(name for name, kind in FAMILY.items() if kind == "distilled")
 SHORTENED = "ddim"
 
 LEVEL = 0.05

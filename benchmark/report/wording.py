@@ -37,8 +37,10 @@ def in_words(comparisons: Sequence[Comparison]) -> list[str]:
     said = []
     for arm, against in dict.fromkeys((c.arm, c.against) for c in comparisons):
         here = [c for c in comparisons if (c.arm, c.against) == (arm, against)]
+        several = len({c.nfe for c in here}) > 1
         told = [
-            f"{words[c.outcome]} on {c.problem} ({metric(c.metric).label} {show(c.metric, c.first)} against "
+            f"{words[c.outcome]} on {c.problem}{f' at {c.nfe} NFE' if several else ''} "
+            f"({metric(c.metric).label} {show(c.metric, c.first)} against "
             f"{show(c.metric, c.second)}{f'; {c.allowed()}' if c.margin else ''})"
             for c in here
         ]

@@ -50,7 +50,10 @@ def _race(a: argparse.Namespace) -> None:
 def _suffix(a: argparse.Namespace) -> str:
     """What sets the record of some peers apart: --label, or their names. ValueError if too long for a file's name."""
     words = [a.label] if a.label else a.peers or []
-    suffix = "".join(f"-{re.sub(r'[^a-z0-9.]+', '-', word.lower()).strip('-')}" for word in words)
+    parts = [re.sub(r"[^a-z0-9.]+", "-", word.lower()).strip("-.") for word in words]
+    if not all(parts):
+        raise ValueError(f"--label needs letters or digits, got {a.label!r}")
+    suffix = "".join(f"-{part}" for part in parts)
     if len(suffix) > 150:
         raise ValueError(f"the peers' names are too long for a file's ({len(suffix)} characters); give --label")
     return suffix
@@ -61,7 +64,7 @@ def _race_at(
     deadline: float,
 ) -> None:  # fmt: skip
     targets, name = latents(a.targets, sigma, a.data, a.dataset, device=_device(a))
-    problem, record = _problem(sigma, name, targets), {"limit": a.limit, "levels": levels}
+    problem, record = _problem(sigma, name, targets), {"limit": a.limit, "levels": levels, "label": a.label}
     print(f"{name}: N = {len(targets):,}, d = {targets.shape[1]:,}", flush=True)
     # The first launches compile kernels; a solve at another seed keeps that out of everybody's time.
     for _ in race.ours(targets, (0.3,), seed=1):
@@ -223,7 +226,7 @@ def _parser() -> argparse.ArgumentParser:
             command.add_argument("--threads", type=int, default=torch.get_num_threads(), help=threads)
             peers = f"only these, each as PEER or 'PEER: SETTING', in a record of their own; of {list(race.PEERS)}"
             command.add_argument("--peers", nargs="+", metavar="PEER", help=peers)
-            command.add_argument("--label", help="ends the record's name; the --peers otherwise")
+            command.add_argument("--label", help="suffix of the record's file name (the names in --peers)")
     return parser
 
 

@@ -14,6 +14,7 @@ from .peers import PEERS, batches
 from .watch import CONFIDENCE, JUDGE, Finished, Watch, needed, settle
 
 LEVELS = (0.10, 0.05, 0.02, 0.01)
+ENDED = "its schedule ended"
 
 
 def ours(
@@ -67,7 +68,7 @@ def peer(
     try:
         with tf32():
             solver(problem.targets, seed, grid[setting], watch)
-        error = "its schedule ended"
+        error = ENDED
     except Finished:
         pass
     except ImportError as failure:

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from .peers import batches
-from .race import reached
+from .race import ENDED, reached
 
 
 def write(folder: Path) -> list[Path]:
@@ -88,7 +88,8 @@ def _reached(run: dict[str, Any], mine: dict[str, Any], n: int) -> str:
         return "–"
     point, last = reached(run["curve"], mine["level"]), run["curve"][-1]
     if not point and run["error"]:
-        return f"not reached ({_spent(last['seconds'], last['samples'], n)})"
+        how = "not reached" if run["error"] == ENDED else "failed"
+        return f"{how} ({_spent(last['seconds'], last['samples'], n)})"
     seconds, samples = point or (last["seconds"], last["samples"])
     more = "" if point else "> "
     return f"{more}{_spent(seconds, samples, n)} ({more}×{seconds / mine['seconds']:.3g})"

@@ -177,6 +177,7 @@ def test_race_and_report_end_to_end(tmp_path, capsys, monkeypatch):
         ["race", *options, "--threads", "0", *CPU],
         ["race", *options, "--peers", "nobody", *CPU],
         ["race", *options, "--peers", "OTT-JAX: none such", *CPU],
+        ["race", *options, "--label", "σ", *CPU],
         ["race", *options, "--peers", *8 * ["AlignFlow: its CIFAR-10 stages"], *CPU],
         ["solve", "--targets", "0", "--data", "/nowhere", *CPU],
     ):
@@ -200,13 +201,15 @@ def test_the_report_shows_time_and_samples_to_each_level(tmp_path):
     peer = {"solver": "POT", "setting": "default", "options": {"batch_size": 32}, "curve": curve, "error": None}
     problem = {"targets": "tiny", "n": 50, "d": 3, "sigma": 0.1}
     ended = {**peer, "setting": "short", "error": "its schedule ended"}
-    record = {"problem": problem, "runs": [*mine, peer, ended], "machine": {"device": "none"}, "budget": 3}
+    broken = {**peer, "setting": "broken", "error": "RuntimeError: CUDA out of memory"}
+    record = {"problem": problem, "runs": [*mine, peer, ended, broken], "machine": {"device": "none"}, "budget": 3}
     (tmp_path / "race.json").write_text(json.dumps(record))
     report.write(tmp_path)
     table = (tmp_path / "OT.md").read_text()
     assert "| **dpmot** | default | | 2 s, 10 N | 2 s, 10 N | 0.040 |" in table
     assert "| POT | default | 32 | 2 s, 80 N (×1) | > 3 s, 120 N (> ×1.5) | 0.067 |" in table
     assert "| short (its schedule ended) | 32 | 2 s, 80 N (×1) | not reached (3 s, 120 N) | 0.067 |" in table
+    assert "| 32 | 2 s, 80 N (×1) | failed (3 s, 120 N) | 0.067 |" in table
 
 
 def test_targets_are_what_they_say(tmp_path):

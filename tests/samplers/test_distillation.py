@@ -15,7 +15,7 @@ from samplers.registry import lookup
 from tests.oracles import F64, Gaussian
 
 SHAPE = (200, 3)
-QUICK = {"images": 300_000, "batch": 200, "lr": 0.03}
+QUICK = {"images": 200_000, "batch": 200, "lr": 0.03}
 
 
 class Affine(nn.Module):
@@ -42,6 +42,9 @@ class Taught(Gaussian):
     levels: torch.Tensor = field(default_factory=lambda: torch.ones(1, dtype=F64))
     memory: dict = field(default_factory=dict)
     asked: int = 0
+
+    def examples(self, split, count):
+        return self.m + self.s * torch.randn(count, 3, dtype=F64, generator=torch.Generator().manual_seed(0))
 
     def student(self):
         return Affine(self, self.levels)
@@ -90,7 +93,8 @@ def test_progressive_students_walk_as_far_as_their_first_teacher():
     problem = Taught(levels=cosine_grid(8, 10.0)[:-1])
     sampler = lookup("progressive-distillation").make(teacher=8, **QUICK)
     fitted = sampler.fit(problem, 2)
-    assert fitted.info == {"students": [4, 2], "images": 600_000, "teacher_evaluations": 1_200_000}
+    assert len(fitted.info.pop("weights_sha256")) == 64
+    assert fitted.info == {"students": [4, 2], "images": 400_000, "teacher_evaluations": 800_000}
     samples, z = drawn(fitted, 2)
     x = 10.0 * z
     for before, after in pairwise(cosine_grid(8, 10.0).tolist()):
@@ -128,7 +132,7 @@ def test_the_chain_halves_down_to_the_budget(nfe, teacher, chain):
 def test_a_consistency_student_is_the_flow_to_the_end():
     levels = make_grid("edm", 17, 10.0, 0.02)
     problem = Taught(levels=levels)
-    fitted = lookup("consistency-distillation").make(**QUICK).fit(problem, 1)
+    fitted = lookup("consistency-distillation").make(**{**QUICK, "images": 300_000}).fit(problem, 1)
     assert problem.asked == fitted.info["teacher_evaluations"] == 2 * fitted.info["images"]
     x = problem.m + 3 * torch.randn(SHAPE, dtype=F64)
     for level in (levels[0], levels[8], levels[14]):
@@ -138,19 +142,67 @@ def test_a_consistency_student_is_the_flow_to_the_end():
     assert torch.equal(fitted.denoiser(x, torch.tensor(0.02, dtype=F64)), x)  # the boundary condition, exactly
 
 
+class Recording(nn.Module):
+    """Returns c, a number that can be learned, and remembers what it was asked."""
+
+    def __init__(self):
+        super().__init__()
+        self.c, self.asked = nn.Parameter(torch.tensor(0.7, dtype=F64)), []
+
+    def forward(self, x, sigma):
+        self.asked.append((x.detach(), sigma))
+        return self.c * torch.ones_like(x)
+
+
+@pytest.mark.parametrize("levels, weight", [((3.0, 1.0, 0.2), 1.0), ((0.5, 0.3, 0.0), 4.0)])
+def test_the_progressive_loss_is_the_papers(levels, weight):
+    """max(SNR, 1)·‖x0_hat − x0_tilde‖², by hand."""
+    problem, student = Gaussian(), Recording()
+    sampler = lookup("progressive-distillation").cls
+    loss = sampler.loss(problem.denoiser, torch.tensor(levels, dtype=F64))
+    value = loss(student, problem.examples("train", 50), torch.Generator().manual_seed(0))
+    [(x, sigma)] = student.asked
+    assert (sigma == levels[0]).all()
+    landed = x
+    for before, after in pairwise(levels):
+        landed = problem.m + (problem.shrink(before) + after / before * (1 - problem.shrink(before))) * (
+            landed - problem.m
+        )
+    target = (landed - levels[2] / levels[0] * x) / (1 - levels[2] / levels[0])
+    assert value.item() == pytest.approx(weight * float((0.7 - target).square().mean()), rel=1e-9)
+    value.backward()
+    assert student.c.grad == pytest.approx(weight * 2 * float((0.7 - target).mean()), rel=1e-9)
+
+
+def test_the_consistency_loss_is_the_papers():
+    """(√(‖f(x, σ) − f(x', σ')‖² + c²) − c)/(σ − σ'), by hand, with σ' = σ_min, where f is the identity."""
+    problem, student = Gaussian(), Recording()
+    loss = lookup("consistency-distillation").cls.loss(problem.denoiser, torch.tensor([2.0, 0.5], dtype=F64))
+    value = loss(student, problem.examples("train", 50), torch.Generator().manual_seed(0))
+    x = student.asked[-1][0]
+    slope = (1 - problem.shrink(2.0)) * (x - problem.m) / 2.0
+    ahead = x - 1.5 * slope
+    below = x - 0.75 * (slope + (1 - problem.shrink(0.5)) * (ahead - problem.m) / 0.5)
+    c = 0.00054 * 3**0.5
+    distance = ((x + 0.75 * (0.7 - x) - below).square().sum(1) + c**2).sqrt() - c
+    assert value.item() == pytest.approx(float(distance.mean()) / 1.5, rel=1e-9)
+    value.backward()
+    assert student.c.grad.abs() > 0
+
+
 def test_consistency_sampling_puts_noise_back():
-    problem = Gaussian()
+    problem = Gaussian(sigma_min=0.5)
     sampler = lookup("consistency-distillation").make(grid="log-snr", images=1)
-    fitted = sampler.fit(Taught(levels=make_grid("edm", 17, 10.0, 0.02)), 3)
+    fitted = sampler.fit(Taught(sigma_min=0.5, levels=make_grid("edm", 17, 10.0, 0.5)), 3)
     asked = []
 
     def flow(x, sigma):  # a perfect student
         asked.append(float(sigma))
-        return problem.flow(x, float(sigma), 0.02)
+        return problem.flow(x, float(sigma), 0.5)
 
     samples = fitted.sample(CountingDenoiser(flow, 3), ShardNoise(0, 0, (20_000, 3), F64))
-    assert asked == pytest.approx(make_grid("log-snr", 3, 10.0, 0.02)[:3].tolist())
-    assert torch.allclose(samples.std(0), (problem.s**2 + 0.02**2).sqrt(), rtol=0.03)
+    assert asked == pytest.approx(make_grid("log-snr", 3, 10.0, 0.5)[:3].tolist())
+    assert torch.allclose(samples.std(0), (problem.s**2 + 0.5**2).sqrt(), rtol=0.02)
 
 
 def test_a_consistency_function_takes_one_level_or_one_for_each():
@@ -165,6 +217,8 @@ def test_mistakes_are_one_line():
         with pytest.raises(OptionError, match="must be"):
             lookup("progressive-distillation").make(**options)
     with pytest.raises(OptionError, match="at least 2"):
+        lookup("progressive-distillation").make(teacher=1)
+    with pytest.raises(OptionError, match="at least 2"):
         lookup("consistency-distillation").make(levels=1)
     with pytest.raises(OptionError, match="unknown grid"):
         lookup("consistency-distillation").make(grid="none")
@@ -173,9 +227,12 @@ def test_mistakes_are_one_line():
             lookup(name).make().fit(Taught(), 0)
         with pytest.raises(OptionError, match="the denoiser of gaussian is a formula"):
             lookup(name).make().fit(Gaussian(), 5)
+    with pytest.raises(OptionError, match=r"at σ = 0\.011, below its 0\.02, in the first teacher's 128 steps"):
+        lookup("progressive-distillation").make(teacher=128).fit(Taught(), 1)
 
 
 def test_a_training_that_diverges_says_so():
     problem = Taught(levels=cosine_grid(2, 10.0)[:-1])
     with pytest.raises(RuntimeError, match="diverged at lr = 1e"):
         lookup("progressive-distillation").make(teacher=2, images=2000, batch=10, lr=1e200).fit(problem, 1)
+    assert not problem.memory  # nothing of it is kept

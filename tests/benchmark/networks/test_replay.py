@@ -48,3 +48,22 @@ def test_replayed_evaluations_are_the_denoisers(dtype):
         torch.testing.assert_close(found, expected, rtol=tolerance, atol=tolerance * float(expected.abs().max()))
     x = torch.randn(2, 3, 16, 16, device="cuda", requires_grad=True)
     assert torch.autograd.grad(replayed(x, 0.5).sum(), x)[0].abs().max() > 0
+
+
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
+def test_a_student_that_learns_is_replayed_as_it_is_now(device):
+    if device == "cuda" and not torch.cuda.is_available():
+        pytest.skip("no CUDA device")
+    denoiser = make_denoiser(device).requires_grad_(True)
+    student, x = ReplayedDenoiser(denoiser), torch.randn(4, 3, 16, 16, device=device)
+    optimizer = torch.optim.Adam(student.parameters(), 1e-2, fused=device == "cuda")
+    before = None
+    for _ in range(8):
+        with torch.no_grad():
+            found, expected = student(x, 0.7), denoiser(x, torch.tensor(0.7, device=device))
+        torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4 * float(expected.abs().max()))
+        assert before is None or not torch.allclose(found, before, rtol=1e-2)
+        before = found
+        optimizer.zero_grad()
+        student(x, 0.7).square().mean().backward()
+        optimizer.step()
