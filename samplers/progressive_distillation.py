@@ -22,6 +22,11 @@ def cosine_grid(steps: int, sigma_max: float) -> Tensor:
     return torch.tan(math.atan(sigma_max) * torch.linspace(1, 0, steps + 1, dtype=torch.float64))
 
 
+def lowest_level(steps: int, problem: Problem) -> float:
+    """The last σ at which so many steps from the problem's σ_max ask a denoiser."""
+    return float(cosine_grid(steps, problem.sigma_max)[-2])
+
+
 def ddim_step(denoiser: Denoiser, x: Tensor, sigma: Tensor, sigma_next: Tensor) -> Tensor:
     """One deterministic DDIM step of x [B, ...]; levels [] or [B, 1, ...]."""
     x0 = denoiser(x, sigma.flatten() if sigma.ndim else sigma)
@@ -43,11 +48,12 @@ def progressive_target(teacher: Denoiser, x: Tensor, sigma: Tensor, middle: Tens
 class ProgressiveDistillation(Distillation):
     """Students that take one DDIM step in the place of their teacher's two, until `nfe` steps are left (algorithm 2).
 
-    The first teacher is the denoiser itself; its steps are the least nfe·2^k that are at least `teacher` (and 2·nfe).
-    Levels follow the cosine schedule, the loss in x0 is weighted by the truncated SNR, max(1/σ², 1) (section 4).
+    The first teacher is the denoiser itself; its steps are the least nfe·2^k that are at least `teacher` (and 2·nfe),
+    or fewer where these would ask it below its lowest level. Levels follow the cosine schedule, the loss in x0 is
+    weighted by the truncated SNR, max(1/σ², 1) (section 4).
 
     Attributes:
-        teacher: the fewest steps of the first teacher.
+        teacher: the fewest steps of the first teacher, where the denoiser's levels allow so many.
     """
 
     summary: ClassVar[str] = "students that halve the steps of DDIM, again and again"
@@ -62,18 +68,16 @@ class ProgressiveDistillation(Distillation):
 
     def suits(self, problem: Problem, nfe: int) -> None:
         super().suits(problem, nfe)
-        steps = 2 * self.chain(nfe)[0]
-        lowest = float(cosine_grid(steps, problem.sigma_max)[-2])
-        if lowest < problem.sigma_min:
+        if lowest_level(2 * nfe, problem) < problem.sigma_min:
             raise OptionError(
-                f"would ask the denoiser of {problem.name} at σ = {lowest:.2g}, below its {problem.sigma_min:g}, in "
-                f"the first teacher's {steps} steps; take a smaller teacher or fewer evaluations"
+                f"would ask the denoiser of {problem.name} below its σ_min = {problem.sigma_min:g} in {2 * nfe} steps, "
+                f"the fewest that a teacher of {nfe} takes"
             )
 
-    def chain(self, nfe: int) -> list[int]:
+    def chain(self, problem: Problem, nfe: int) -> list[int]:
         """The steps of the students, decreasing to `nfe`."""
         steps = [nfe]
-        while 2 * steps[0] < self.teacher:
+        while 2 * steps[0] < self.teacher and lowest_level(4 * steps[0], problem) >= problem.sigma_min:
             steps.insert(0, 2 * steps[0])
         return steps
 
@@ -81,7 +85,7 @@ class ProgressiveDistillation(Distillation):
         self.check(nfe)
         self.suits(problem, nfe)
         teacher: Denoiser = problem.denoiser
-        student, chain, seconds = new_student(problem), self.chain(nfe), 0.0
+        student, chain, seconds = new_student(problem), self.chain(problem, nfe), 0.0
         for steps in chain:
             loss = self.loss(teacher, cosine_grid(2 * steps, problem.sigma_max).to(problem.device))
             what = f"progressive distillation from {2 * chain[0]} to {steps} steps"

@@ -123,10 +123,18 @@ def test_students_of_equal_steps_are_learned_once():
 
 
 @pytest.mark.parametrize(
-    "nfe, teacher, chain", [(5, 64, [40, 20, 10, 5]), (20, 64, [40, 20]), (64, 64, [64]), (1, 3, [2, 1])]
+    "nfe, teacher, sigma_min, chain",
+    [
+        (5, 64, 0.002, [40, 20, 10, 5]),
+        (5, 64, 0.02, [20, 10, 5]),  # the last of 80 steps is at 0.0195
+        (20, 64, 0.002, [40, 20]),
+        (64, 64, 0.002, [64]),
+        (1, 3, 0.002, [2, 1]),
+    ],
 )
-def test_the_chain_halves_down_to_the_budget(nfe, teacher, chain):
-    assert lookup("progressive-distillation").make(teacher=teacher).chain(nfe) == chain
+def test_the_chain_halves_down_to_the_budget(nfe, teacher, sigma_min, chain):
+    problem = Taught(sigma_max=80.0, sigma_min=sigma_min)
+    assert lookup("progressive-distillation").make(teacher=teacher).chain(problem, nfe) == chain
 
 
 def test_a_consistency_student_is_the_flow_to_the_end():
@@ -227,8 +235,8 @@ def test_mistakes_are_one_line():
             lookup(name).make().fit(Taught(), 0)
         with pytest.raises(OptionError, match="the denoiser of gaussian is a formula"):
             lookup(name).make().fit(Gaussian(), 5)
-    with pytest.raises(OptionError, match=r"at σ = 0\.011, below its 0\.02, in the first teacher's 128 steps"):
-        lookup("progressive-distillation").make(teacher=128).fit(Taught(), 1)
+    with pytest.raises(OptionError, match=r"below its σ_min = 0\.02 in 128 steps"):
+        lookup("progressive-distillation").make().fit(Taught(), 64)
 
 
 def test_a_training_that_diverges_says_so():
