@@ -1,5 +1,6 @@
 """The runner: what it stores, that it can be stopped at any moment, and what it says to bad input."""
 
+import os
 import signal
 import subprocess
 import sys
@@ -12,6 +13,7 @@ import torch
 from benchmark import execute, run
 from benchmark.plan import Case, make_plan
 from benchmark.store import Store, key_of, read_arrays, read_records
+from benchmark.suites import SUITES
 from samplers.base import OptionError
 from samplers.distillation import new_student
 
@@ -232,11 +234,17 @@ def test_dry_run_and_list_run_nothing(tmp_path, capsys):
     assert not list(tmp_path.glob("runs/*"))
 
 
-def test_the_published_runs_are_those_of_the_present_code(capsys):
-    """Every run of the quick suite is in results/ under its present key, and nothing else is."""
+@pytest.mark.parametrize("suite", SUITES)
+def test_the_published_runs_are_those_of_the_present_code(suite, capsys):
+    """Every run of a published suite is in results/ under its present key, and nothing else is."""
     published = Path(__file__).resolve().parents[2] / "results"
-    assert run.main(["--suite", "quick", "--dry-run", "--out", str(published)]) == 0
-    count = len(list(published.glob("runs/*/*.json")))
+    assert {folder.name for folder in (published / "runs").iterdir()} <= {p for names in SUITES.values() for p in names}
+    count = sum(len(list((published / "runs" / problem).glob("*.json"))) for problem in SUITES[suite])
+    if not count:
+        pytest.skip(f"the suite {suite} is not published")
+    if suite == "cifar10" and "DPMOT_DATA" not in os.environ:
+        pytest.skip("DPMOT_DATA is not set")
+    assert run.main(["--suite", suite, "--dry-run", "--out", str(published)]) == 0
     assert f"{count} runs, {count} of them finished" in capsys.readouterr().out
 
 
