@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from benchmark.report import needs as ask
+from benchmark.report.beside import elsewhere, expected, trained, with_arm
 from benchmark.report.comparing import (
     COPY_MARGIN,
     FEW,
@@ -24,7 +25,7 @@ from benchmark.report.comparing import (
     same_or_not,
 )
 from benchmark.report.reading import Results
-from benchmark.report.vocabulary import COPIES, MIXTURE, NOT_FAST, family, title
+from benchmark.report.vocabulary import COPIES, MIXTURE, NOT_FAST, family
 from benchmark.report.wording import in_words, listed, told
 
 SUPPORTED, NOT_SUPPORTED, UNDECIDED = "supported", "not supported", "undecided"
@@ -67,7 +68,7 @@ def few_steps(results: Results) -> Verdict:
     needs += ask.margins(results, found)
     found = [c for c in found if not math.isnan(c.gain)]
     tested = decide(found, [margin(c) for c in found])
-    beside = same_or_not(_with(results, found, REAL), deciding=False)
+    beside = same_or_not(with_arm(results, found, REAL), deciding=False)
     words = {
         "better": "within the margin of the best long run",
         "worse": "worse than the best long run beyond the margin",
@@ -103,7 +104,7 @@ def fast_samplers(results: Results) -> Verdict:
         if arm in results.arms(p)
         for c in _equal_budgets(results, p, results.quality(p), [arm])[0]
     ]
-    beside = same_or_not([*_with(results, found, RANDOM), *students], deciding=False)
+    beside = same_or_not([*with_arm(results, found, RANDOM), *students], deciding=False)
     return Verdict(
         "C2",
         "Better than fast samplers at an equal number of evaluations",
@@ -113,7 +114,7 @@ def fast_samplers(results: Results) -> Verdict:
         _status(tested, needs),
         told(tested, {"better": "better than a fast sampler", "worse": "worse"}),
         (*tested, *beside),
-        (*in_words(beside), *_trained(results)),
+        (*in_words(beside), *trained(results)),
         tuple(dict.fromkeys(needs)),
         _remark(results, tested),
     )
@@ -134,7 +135,7 @@ def mode_mixture(results: Results) -> Verdict:
             (found if c.second > least else nothing).append(c)
     tested = decide(found)
     beside = same_or_not(
-        [*_with(results, found + nothing, RANDOM), *_with(results, found + nothing, REAL)], deciding=False
+        [*with_arm(results, found + nothing, RANDOM), *with_arm(results, found + nothing, REAL)], deciding=False
     )
     caveats = in_words(beside)
     if nothing:
@@ -202,7 +203,7 @@ def the_map(results: Results) -> Verdict:
         status,
         told(tested, words),
         (*tested, *without),
-        (*_expected(results), *in_words(without), *_elsewhere(results)),
+        (*expected(results), *in_words(without), *elsewhere(results)),
         tuple(dict.fromkeys(needs)),
     )
 
@@ -259,17 +260,6 @@ def _equal_budgets(
     return _pairs(results, problem, name, [(n, (arm, n)) for arm in arms for n in budgets], scale)
 
 
-def _with(results: Results, comparisons: Sequence[Comparison], other: str) -> list[Comparison]:
-    """DPM-OT against another arm on the problems and metrics of these comparisons, at DPM-OT's largest few budget."""
-    found = []
-    for problem, name in dict.fromkeys((c.problem, c.metric) for c in comparisons):
-        arm = (results.alike(problem, OURS, RANDOM) or "") if other == RANDOM else other
-        budget = few_budget(results, problem)
-        pair = compare(results, problem, name, (OURS, budget), (arm, budget)) if budget is not None else None
-        found += [pair] if pair else []
-    return found
-
-
 def _status(tested: Sequence[Comparison], needs: Sequence[str]) -> str:
     """One `worse` refutes; support is of every comparison there is to make, so none may be missing."""
     outcomes = {c.outcome for c in tested}
@@ -284,55 +274,3 @@ def _remark(results: Results, tested: Sequence[Comparison]) -> str:
     pairs = {p: compare(results, p, COPIES, (OURS, c.budget), (REAL, 0)) for p, c in problems.items()}
     where = [p for p, c in pairs.items() if c and c.low > COPY_MARGIN]
     return f"by copying on {listed(where)}" if where else ""
-
-
-def _expected(results: Results) -> list[str]:
-    """What theory says of DPM-OT beside random latents, with how well each map was solved by its certificate."""
-    bounds = []
-    for problem in results.problems:
-        runs = results.at(problem, OURS, few_budget(results, problem) or 0)
-        record = results.records[runs["key"].iloc[0]] if len(runs) else {"fit": {}, "config": {"sampler": {}}}
-        bound = ((record["fit"].get("info") or {}).get("certificate") or {}).get("tv_bound")
-        if bound is not None and record["config"]["sampler"].get("options", {}).get("map") == "hard":
-            bounds.append(f"{bound:.2g} on {problem}")
-    return [
-        "No difference is what theory expects: with a hard map and equal masses, DPM-OT's output has the law of a "
-        f"random latent's up to the total variation of the map's masses, certified here to be at most {listed(bounds)}."
-    ] * bool(bounds)
-
-
-def _trained(results: Results) -> list[str]:
-    """What the distilled students' training was, of which the intervals know nothing."""
-    seen = []
-    for problem in results.problems:
-        for arm in [a for a in STUDENTS if a in results.arms(problem)]:
-            runs = results.at(problem, arm, few_budget(results, problem) or 0)
-            info = results.records[runs["key"].iloc[0]]["fit"].get("info", {}) if len(runs) else {}
-            seen += [f"{info['images']:,} for {title(arm)} on {problem}"] if "images" in info else []
-    return [
-        f"The students' networks saw few images in training ({listed(seen)}), in one training each: the intervals "
-        "leave out how trainings differ."
-    ] * bool(seen)
-
-
-def _elsewhere(results: Results) -> list[str]:
-    """DPM-OT against its random latents under every other setting: noise levels, targets, maps."""
-    pairs = []
-    for problem in results.problems:
-        for label in results.arms(problem, base=False):
-            other = results.alike(problem, label, RANDOM) if label.startswith(f"{OURS} ") else None
-            for n in results.budgets(problem, label) if other else ():
-                pair = compare(results, problem, results.quality(problem) or "", (label, n), (str(other), n))
-                pairs += [pair] if pair and n <= FEW else []
-    done = same_or_not(pairs, deciding=False)
-    words = {
-        "same": "the same",
-        "no better": "no better",
-        "better": "better with the map",
-        "worse": "worse with the map",
-        "open": "too close to call",
-    }
-    counts = [f"{n} {words[o]}" for o in words if (n := sum(c.outcome == o for c in done))]
-    return [
-        f"Under the other settings run (noise levels σ_M, targets), {len(done)} pairs in quality: {listed(counts)}."
-    ] * bool(done)
