@@ -1,4 +1,4 @@
-"""What stands beside a verdict without deciding it: other arms and settings, what theory expects, students' training."""
+"""What stands beside a verdict without deciding it: other arms, settings, what theory expects, students' training."""
 
 from collections.abc import Sequence
 
