@@ -16,7 +16,7 @@ from benchmark.store import SCHEMA, Record, Store, canonical, key_of
 from samplers.base import CountingDenoiser, Denoiser, FittedSampler, FittedStudent
 from samplers.noise import ShardNoise
 
-PICTURED_POINTS, PICTURED_IMAGES, PICTURED_PATHS = 1000, 64, 64
+PICTURED_POINTS, PICTURED_IMAGES, PICTURED_PATHS = 1000, 36, 64
 
 
 class Executor:
@@ -69,8 +69,8 @@ class Executor:
         estimates = metrics.compute(run.problem.metrics, samples, run.problem, run.seed)
         record["metrics"] = {name: vars(estimate) for name, estimate in estimates.items()}
         record["measuring"] = {"seconds": perf_counter() - began}
-        if run.seed == 0:
-            self.store.save_arrays(record["key"], **self.pictures(run, fitted, samples))
+        if run.seed == 0 and (pictures := self.pictures(run, fitted, samples)):
+            self.store.save_arrays(record["key"], **pictures)
 
     def fitted(self, run: Run) -> tuple[FittedSampler, float]:
         """The sampler made ready, and the seconds that took; seeds of one sampler and budget share it."""
@@ -108,7 +108,9 @@ class Executor:
         return torch.cat(shards)[: run.samples].to(run.problem.device), nfe, seconds
 
     def pictures(self, run: Run, fitted: FittedSampler, samples: Tensor) -> dict[str, np.ndarray]:
-        """Arrays for pictures: points and paths on the plane, or some images."""
+        """Arrays for pictures: points and paths on the plane, or some images, if they may be given away."""
+        if not (run.sampler.network or run.problem.redistributable):
+            return {}
         if len(run.problem.shape) == 3:
             pixels = ((samples[:PICTURED_IMAGES] + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
             return {"samples": pixels.permute(0, 2, 3, 1).squeeze(-1).cpu().numpy()}

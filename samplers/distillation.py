@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from samplers.base import OptionError, Problem, Sampler
+from samplers.cudnn import fastest_convolutions
 from samplers.noise import stream
 
 EXAMPLES, BYTES = 50_000, 1 << 33
@@ -100,12 +101,13 @@ class Distillation(Sampler):
         seed = stream("distillation", what, self.student_seed).initial_seed()
         generator = torch.Generator(problem.device).manual_seed(seed)
         optimizer = torch.optim.Adam(student.parameters(), self.lr, fused=problem.device.type == "cuda")
-        for step in tqdm(range(self.steps), what, leave=False, disable=not progress):
-            optimizer.param_groups[0]["lr"] = self.lr * (1 - step / self.steps)
-            chosen = torch.randint(len(examples), (self.batch,), generator=generator, device=problem.device)
-            optimizer.zero_grad()
-            loss(student, examples[chosen], generator).backward()
-            optimizer.step()
+        with fastest_convolutions():
+            for step in tqdm(range(self.steps), what, leave=False, disable=not progress):
+                optimizer.param_groups[0]["lr"] = self.lr * (1 - step / self.steps)
+                chosen = torch.randint(len(examples), (self.batch,), generator=generator, device=problem.device)
+                optimizer.zero_grad()
+                loss(student, examples[chosen], generator).backward()
+                optimizer.step()
 
 
 def new_student(problem: Problem) -> nn.Module:

@@ -136,18 +136,19 @@ class DPMOTReleased(Sampler):
         """Heights of the scores ⟨x, y⟩ + h by the release's Adam, [N]; what to record of it.
 
         An iteration counts 10 N source samples; after 50 iterations without a better gradient norm, the samples are
-        doubled and the step multiplied by 0.8, at most three times. The heights of the last iteration are used.
+        doubled and the step multiplied by 0.8, at most three times. The heights of the last iteration are used. Samples
+        are drawn on the points' device, on which the heights therefore depend.
         """
-        count, dim = points.shape
-        generator = stream("released", self.target_seed)
-        heights, m, v = (torch.zeros(count, dtype=points.dtype, device=points.device) for _ in range(3))
+        (count, dim), device = points.shape, points.device
+        generator = torch.Generator(device).manual_seed(stream("released", self.target_seed).initial_seed())
+        heights, m, v = (torch.zeros(count, dtype=points.dtype, device=device) for _ in range(3))
         lr, samples, best, bad, doubled, drawn = self.lr, 10 * count, float("inf"), 0, 0, 0
         history: list[dict[str, float]] = []
         mass, began = heights, perf_counter()
         for iteration in tqdm(range(self.iterations), "released OT", disable=not progress, leave=False):
-            hits = torch.zeros(count, dtype=torch.long, device=points.device)
+            hits = torch.zeros(count, dtype=torch.long, device=device)
             for size in _chunks(samples, 4000):
-                z = torch.randn(size, dim, generator=generator, dtype=points.dtype).to(points.device)
+                z = torch.randn(size, dim, generator=generator, dtype=points.dtype, device=device)
                 hits += (self.source_samples(z) @ points.T + heights).argmax(1).bincount(minlength=count)
             drawn += samples
             mass = hits.to(points.dtype) / samples

@@ -1,11 +1,12 @@
 """Work that is recorded once as a CUDA graph and replayed, so that the GPU does not wait for Python."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+from samplers.cudnn import fastest_convolutions
 
 SHAPES = 4
 
@@ -82,14 +83,3 @@ class _Evaluation:
         with fastest_convolutions():
             self.replayed()
         return self.found.clone()
-
-
-@contextmanager
-def fastest_convolutions() -> Iterator[None]:
-    """cuDNN tries what it has when it meets a convolution of a new shape."""
-    before = torch.backends.cudnn.benchmark
-    torch.backends.cudnn.benchmark = True
-    try:
-        yield
-    finally:
-        torch.backends.cudnn.benchmark = before

@@ -23,6 +23,7 @@ class Problem(ABC):
         metrics: the metrics that apply (names of `benchmark.metrics`).
         sigma_min, sigma_max: noise range between which the denoiser is meant to be used.
         trainable: whether the denoiser is a network, of which there can be a `student`.
+        redistributable: whether results may hold pictures of the examples themselves.
         dtype: of a sampler's state.
         shard: samples to a shard; part of a run's key, since noise is drawn shard by shard.
         neighbours: training examples, the first of the split, among which copies are looked for.
@@ -35,6 +36,7 @@ class Problem(ABC):
     sigma_min: float = 0.002
     sigma_max: float = 80.0
     trainable: bool = False
+    redistributable: ClassVar[bool] = True
     dtype: torch.dtype = torch.float32
     device: torch.device = torch.device("cpu")
     shard: int = 500

@@ -45,6 +45,7 @@ class ImageProblem(Problem):
 
     side: ClassVar[int]
     trainable = True
+    redistributable: ClassVar[bool] = False
     widest: ClassVar[tuple[float, float]] = (0.002, 80.0)
     classifier_file: ClassVar[Path | None] = None
     checkpoint: str = ""

@@ -7,11 +7,14 @@ import numpy as np
 import pytest
 import torch
 
+from benchmark.execute import Executor
 from benchmark.metrics.novelty import novelty
 from benchmark.networks.checkpoint import save_network
 from benchmark.networks.published.ncsnv2 import NCSNv2
 from benchmark.networks.unet import UNet, UNetConfig
+from benchmark.plan import Case, make_plan
 from benchmark.problems import make_problem
+from benchmark.store import Store
 from samplers.base import OptionError
 
 
@@ -131,3 +134,21 @@ def test_what_is_missing_or_wrong_is_said_in_one_line(root, monkeypatch):
         with pytest.raises(OptionError) as caught:
             case()
         assert said in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_results_hold_no_picture_of_the_data_itself(root, tmp_path, monkeypatch):
+    monkeypatch.setenv("DPMOT_CACHE", str(root / "cache"))
+    given = {"checkpoint": str(root / "tiny.safetensors"), "references": 12, "shard": 12, "neighbours": 12}
+    cases = [
+        Case("cifar10", sampler, (2,), (0,), 24, problem_options=given)
+        for sampler in ("ddim", "copy-target", "held-out")
+    ]
+    store = Store(tmp_path / "results")
+    for run in make_plan(cases).runs:
+        record = Executor(store).execute(run)
+        assert record["status"] == "ok", record["error"]
+        pictured = store.arrays(record["key"])
+        if run.entry.name == "ddim":
+            assert pictured["samples"].shape == (24, 32, 32, 3)
+        else:
+            assert pictured is None
