@@ -13,6 +13,7 @@ from benchmark.report.style import log_ticks, panels, percent_axis
 from benchmark.report.vocabulary import COPIES, FAMILIES, INK, MIXTURE, MUTED, family, looks, metric, rank, title
 
 ROW = 0.215  # inches
+WIDTH, CROWDED = 10, 6  # inches; columns beyond which headings and ticks are cut short
 
 
 def answer(results: Results, headline: str) -> FIGURE | None:
@@ -28,9 +29,9 @@ def answer(results: Results, headline: str) -> FIGURE | None:
     if not columns or not arms:
         return None
     height = ROW * len(arms) + 1.08
-    fig, axes = panels(len(columns), 10, height, margins=(0.145, 0.02, 0.3 / height, 0.78 / height), gap=0.2)
+    fig, axes = panels(len(columns), WIDTH, height, margins=(0.145, 0.02, 0.3 / height, 0.78 / height), gap=0.2)
     for ax, (problem, name, budget) in zip(axes[0], columns, strict=True):
-        _column(ax, results, problem, name, budget, arms)
+        _column(ax, results, problem, name, budget, arms, crowded=len(columns) > CROWDED)
     _names(axes[0, 0], arms)
     for problem in {p for p, _, _ in columns}:
         here = [ax for ax, (p, _, _) in zip(axes[0], columns, strict=True) if p == problem]
@@ -46,7 +47,9 @@ def answer(results: Results, headline: str) -> FIGURE | None:
     return fig, caption
 
 
-def _column(ax: Axes, results: Results, problem: str, name: str, budget: int, arms: list[str]) -> None:
+def _column(
+    ax: Axes, results: Results, problem: str, name: str, budget: int, arms: list[str], crowded: bool = False
+) -> None:
     look = looks(tuple(sorted(results.runs.loc[results.runs["base"], "label"].unique())))
     beside = {arm: results.close(problem, arm, budget) for arm in arms}
     values = {
@@ -66,15 +69,20 @@ def _column(ax: Axes, results: Results, problem: str, name: str, budget: int, ar
     if metric(name).rate:
         percent_axis(ax, "x", 1e-2)
         ax.set_xlim(-0.003, 1.4)
-        ax.set_xticks([0, 0.01, 0.1, 1.0])
+        ax.set_xticks([0, 0.1, 1.0] if crowded else [0, 0.01, 0.1, 1.0])
     elif all(v.mean > 0 for v in values.values() if v.count):
         means = [v.mean for v in values.values() if v.count]
         ax.set(xscale="log", xlim=(0.6 * min(means), 1.7 * max(means)))
         log_ticks(ax, "x")
+        if crowded and len(ax.get_xticks()) > 3:
+            ax.set_xticks(ax.get_xticks()[::2])
     ax.set(ylim=(len(arms) - 0.4, -0.6), yticks=[])
-    heading = {COPIES: "copies of training data", MIXTURE: "mode mixture"}.get(
-        name, f"{metric(name).label} to reference"
-    )
+    headings = {COPIES: "copies of training data", MIXTURE: "mode mixture"}
+    short = {COPIES: "copies", MIXTURE: "mixture"}
+    label = metric(name).label
+    if crowded:
+        ax.tick_params(axis="x", labelsize=6)
+    heading = short.get(name, label) if crowded else headings.get(name, f"{label} to reference")
     ax.set_title(heading, fontsize=8, fontweight="normal", pad=4)
     for row in range(len(arms)):
         ax.axhline(row, color="#eef0f2", lw=0.7, zorder=0)

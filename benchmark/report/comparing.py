@@ -11,6 +11,7 @@ from benchmark.report.statistics import equivalence, holm, mean_interval, no_gai
 from benchmark.report.vocabulary import FAMILY, metric, title
 
 OURS, RANDOM, UNSOLVED, COPY, REAL = "dpmot", "random-latent", "unsolved-map", "copy-target", "held-out"
+RELEASED = "dpmot-released"
 STUDENTS = tuple(name for name, kind in FAMILY.items() if kind == "distilled")
 SHORTENED = "ddim"
 

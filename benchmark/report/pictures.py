@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
-from benchmark.report.comparing import COPY, OURS, RANDOM, REAL, STUDENTS, UNSOLVED, few_budget
+from benchmark.report.comparing import COPY, OURS, RANDOM, REAL, RELEASED, STUDENTS, UNSOLVED, few_budget
 from benchmark.report.curves import FIGURE
 from benchmark.report.reading import Results
 from benchmark.report.style import WIDE, panels
@@ -19,7 +19,7 @@ from benchmark.report.vocabulary import INK, MUTED, OT, family, looks, title
 
 Arrays = dict[str, NDArray]
 PLAIN = ("ddim", "dpm-solver++-2m", "unipc", "heun", "ddpm")
-SHOWN = (*PLAIN, *STUDENTS, OURS, "dpmot-released", RANDOM, UNSOLVED, COPY, REAL)
+SHOWN = (*PLAIN, *STUDENTS, OURS, RELEASED, RANDOM, UNSOLVED, COPY, REAL)
 STEPS = ("#a9cdec", "#2f6fb3", "#0c2350")  # colours of the network's steps, from noise to sample
 PATHS = 32  # trajectories drawn
 
@@ -73,8 +73,8 @@ def scatter(results: Results, problem: str, found: dict[str, Arrays]) -> FIGURE:
 
 
 def images(results: Results, problem: str, found: dict[str, Arrays]) -> FIGURE:
-    """A grid of images for each arm."""
-    rows = -(-len(found) // 6)
+    """A grid of images for each arm; fewer where they are large."""
+    rows = -(-len(found) // 5)
     columns = -(-len(found) // rows)
     fig, axes = panels(
         columns, WIDE, (7.1 / columns + 0.17) * rows, rows, margins=(0.01, 0.01, 0.01, 0.13 / rows), gap=0.0
@@ -82,7 +82,8 @@ def images(results: Results, problem: str, found: dict[str, Arrays]) -> FIGURE:
     fig.subplots_adjust(wspace=0.06, hspace=0.17)
     look = looks(tuple(sorted(found)))
     for ax, (label, arrays) in zip(axes.flat, found.items(), strict=False):
-        ax.imshow(_tiled(arrays["samples"], 6), cmap="gray", vmin=0, vmax=255, interpolation="nearest")
+        side = 6 if arrays["samples"].shape[1] < 32 else 4
+        ax.imshow(_tiled(arrays["samples"], side), cmap="gray", vmin=0, vmax=255, interpolation="nearest")
         ax.axis("off")
         ax.set_title(title(label), fontsize=7, color=look[label].colour, pad=3)
     for ax in axes.flat[len(found) :]:

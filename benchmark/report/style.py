@@ -20,7 +20,7 @@ from benchmark.report.vocabulary import INK, MUTED
 
 COLUMN, WIDE = 3.5, 7.2  # inches: one and two columns of a paper
 DPI = 200
-MOST_BYTES = 150_000
+MOST_BYTES = 250_000
 
 _RC = {
     "font.family": "DejaVu Sans",

@@ -88,6 +88,8 @@ def test_latex_is_balanced_and_escaped(loaded: Results) -> None:
         (Cell(0.1234, 0.0021, percent=True), "12.34 ± 0.21"),
         (Cell(1.5), "1.5"),
         (Cell(2.0, 0.0), "2.0 ± 0.0"),
+        (Cell(0.7, 1e-16, percent=True), "70 ± 0"),
+        (Cell(0.0166, 1e-8), "0.017 ± 0.000"),
         (Cell(math.nan), "–"),
         (Cell("x"), "x"),
     ],

@@ -10,6 +10,7 @@ from benchmark.report import verdict
 from benchmark.report.claims import NOT_SUPPORTED, SUPPORTED, UNDECIDED, error_bound
 from benchmark.report.reading import arrange
 from benchmark.report.statistics import holm, two_sided
+from benchmark.report.tables import solves
 from benchmark.report.wording import context
 from benchmark.store import key_of
 from tests.benchmark.report.synthetic import both, judged, measured, quick, record
@@ -159,6 +160,15 @@ def test_copying_is_remarked() -> None:
     found = judged(records)
     assert verdict.verdict_word(found["C2"]) == "supported, by copying on digits and mixture2d"
     assert any("Copies of training examples on digits" in text for text in context(arrange(records, Path("nowhere"))))
+
+
+def test_an_unsolved_transport_of_the_released_scheme_is_said() -> None:
+    info = {"in_sample_tv": 0.987, "iterations": 100, "empty_cells": 493}
+    records = [*both(), *(record("digits", "dpmot-released", 11, s, {"fd": 3.0}, info=info) for s in (0, 1))]
+    [said] = [text for text in context(arrange(records, Path("nowhere"))) if "released" in text]
+    assert "98.7% after 100 iterations on digits" in said
+    [solve] = [s for s in solves(arrange(records, Path("nowhere"))) if s["arm"] == "dpmot-released"]
+    assert (solve["tv"], solve["empty_cells"], solve["converged"]) == (0.987, 493, False)
 
 
 def test_copying_is_remarked_where_it_is() -> None:
