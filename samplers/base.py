@@ -146,6 +146,11 @@ class Sampler(ABC):
     version: ClassVar[int] = 1
     network: ClassVar[bool] = True
 
+    @property
+    def replays(self) -> bool:
+        """Whether samples start from stored examples, which they may then show: `targets` that are not the model's."""
+        return getattr(self, "targets", "model") != "model"
+
     def check(self, nfe: int) -> None:  # noqa: B027 (any budget suffices, unless a subclass says otherwise)
         """Raise OptionError where a budget of `nfe` evaluations does not suffice."""
 

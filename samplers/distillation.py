@@ -29,7 +29,8 @@ Loss = Callable[[nn.Module, Tensor, torch.Generator], Tensor]
 class Distillation(Sampler):
     """Base of the distilled samplers: how a student is trained.
 
-    Its noise is drawn on the problem's device, on which the student therefore depends.
+    Its noise is drawn on the problem's device, on which the student therefore depends; on a GPU two trainings differ by
+    rounding, as the fastest convolutions are chosen by measurement.
 
     One training serves all seeds of sampling, so the spread over seeds says nothing of that over trainings.
 

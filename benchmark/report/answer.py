@@ -13,7 +13,8 @@ from benchmark.report.style import log_ticks, panels, percent_axis
 from benchmark.report.vocabulary import COPIES, FAMILIES, INK, MIXTURE, MUTED, family, looks, metric, rank, title
 
 ROW = 0.215  # inches
-WIDTH, CROWDED = 10, 6  # inches; columns beyond which headings and ticks are cut short
+WIDTH = 10  # inches
+CROWDED = 6  # columns beyond which headings and ticks are cut short
 
 
 def answer(results: Results, headline: str) -> FIGURE | None:
@@ -40,9 +41,9 @@ def answer(results: Results, headline: str) -> FIGURE | None:
         fig.text(left, 1 - 0.48 / height, f"{problem}, {budget} network evaluations", fontsize=8.5, color=MUTED)
     fig.text(0.012, 1 - 0.18 / height, headline, fontsize=11, fontweight="bold", va="center")
     caption = (
-        "Every arm at an equal budget of network evaluations: quality, mode mixture and copies of training examples; "
-        "mean and 95% interval over seeds. Dashed: held-out examples. Lower is better; copies are to be read beside "
-        "held-out examples."
+        "Every arm at an equal budget of network evaluations: quality (distance to a reference), mode mixture and "
+        "copies of training examples; mean and 95% interval over seeds. Dashed: held-out examples. Lower is better; "
+        "copies are to be read beside held-out examples."
     )
     return fig, caption
 

@@ -113,8 +113,9 @@ class Comparison:
         """What the first adds to what the second gains over DDIM, in percent of that; empty where it gains nothing."""
         if not self.gain > 0:
             return ""
-        shares = (-100 * x / self.gain for x in (self.difference, self.high, self.low))
-        percent = [f"{share:+.0f}%".replace("-", "−") for share in shares]
+        shares = [-100 * x / self.gain for x in (self.difference, self.high, self.low)]
+        digits = 0 if max(map(abs, shares)) >= 1 else 1
+        percent = [f"{share:+.{digits}f}%".replace("-", "−") for share in shares]
         return "{} [{}, {}]".format(*percent)
 
     def values(self) -> str:

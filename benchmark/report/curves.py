@@ -8,11 +8,12 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import EngFormatter
 
 from benchmark.report.comparing import COPY, OURS, REAL, few_budget
 from benchmark.report.reading import Results, rows_of
 from benchmark.report.statistics import Interval, mean_interval
-from benchmark.report.style import WIDE, label_ends, log_ticks, panels, percent_axis, plain_ticks
+from benchmark.report.style import WIDE, label_ends, log_ticks, panels, percent_axis, plain_ticks, widen
 from benchmark.report.vocabulary import COPIES, MIXTURE, MUTED, Look, family, looks, metric, mixture_level, title
 
 OUTLIER = 60.0
@@ -106,7 +107,11 @@ def ot_convergence(results: Results) -> FIGURE | None:
         ax.plot([], [], "_", color=MUTED, linestyle=(0, (2.5, 1.5)), label="certified\nbound")
         ax.set(xscale="log", yscale="log", xlabel="source samples drawn", title=name, ylabel="")
         ax.margins(0.12)
+        widen(ax, "x", 30)
+        widen(ax, "y", 4)
         log_ticks(ax)
+        log_ticks(ax, "x")
+        ax.xaxis.set_major_formatter(EngFormatter(sep=""))
         ax.legend(handlelength=1.6, labelspacing=0.35, loc="center left", bbox_to_anchor=(1.0, 0.5), fontsize=6.5)
     axes[0, 0].set_ylabel("total variation of cell masses")
     return fig, (

@@ -73,7 +73,7 @@ def scatter(results: Results, problem: str, found: dict[str, Arrays]) -> FIGURE:
 
 
 def images(results: Results, problem: str, found: dict[str, Arrays]) -> FIGURE:
-    """A grid of images for each arm; fewer where they are large."""
+    """A grid of images for each arm; fewer of them from 32 pixels on."""
     rows = -(-len(found) // 5)
     columns = -(-len(found) // rows)
     fig, axes = panels(
@@ -88,7 +88,10 @@ def images(results: Results, problem: str, found: dict[str, Arrays]) -> FIGURE:
         ax.set_title(title(label), fontsize=7, color=look[label].colour, pad=3)
     for ax in axes.flat[len(found) :]:
         ax.axis("off")
-    return fig, f"Samples on {problem} at {few_budget(results, problem)} evaluations (one seed, same noise)."
+    caption = f"Samples on {problem} at {few_budget(results, problem)} evaluations (one seed, same noise)."
+    if OURS in results.arms(problem) and OURS not in found:
+        caption += " Arms that start from examples of the data are left out: it is not ours to give away."
+    return fig, caption
 
 
 def trajectories(results: Results, problem: str) -> FIGURE | None:

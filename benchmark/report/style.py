@@ -20,7 +20,7 @@ from benchmark.report.vocabulary import INK, MUTED
 
 COLUMN, WIDE = 3.5, 7.2  # inches: one and two columns of a paper
 DPI = 200
-MOST_BYTES = 250_000
+MOST_BYTES = 150_000
 
 _RC = {
     "font.family": "DejaVu Sans",
@@ -135,6 +135,13 @@ def plain_ticks(ax: Axes, ticks: Sequence[float], axis: str = "x") -> None:
     which.set_ticks(list(ticks))
     which.set_minor_locator(NullLocator())
     which.set_major_formatter(FuncFormatter(lambda v, _: f"{v:g}"))
+
+
+def widen(ax: Axes, axis: str, factor: float) -> None:
+    """Let a logarithmic axis span at least `factor`, about its middle; a few close points would fill it otherwise."""
+    low, high = ax.get_ylim() if axis == "y" else ax.get_xlim()
+    middle, half = np.sqrt(low * high), np.sqrt(factor)
+    getattr(ax, f"set_{axis}lim")(min(low, middle / half), max(high, middle * half))
 
 
 def log_ticks(ax: Axes, axis: str = "y") -> None:

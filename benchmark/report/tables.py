@@ -13,7 +13,7 @@ from benchmark.report.reading import Results, groups, rows_of, slug
 from benchmark.report.statistics import Interval, mean_interval
 from benchmark.report.vocabulary import FAMILIES, MAIN, family, metric, rank, title
 
-ROUNDING = 1e-4  # an interval that is narrower, relative to its mean, is one of equal numbers
+MOST_DECIMALS = 5
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Cell:
             return "–"
         factor = 100 if self.percent else 1
         value, half = factor * self.value, factor * self.half
-        if half < ROUNDING * abs(value):  # equal but for rounding
+        if half < 0.5 * 10.0**-MOST_DECIMALS:
             half = 0.0
         digits = _decimals(value if math.isnan(half) or half == 0 else half)
         shown = f"{value:.{digits}f}"
@@ -281,7 +281,11 @@ def _mark_best(table: Table, names: list[str]) -> None:
 
 def _decimals(value: float) -> int:
     """Decimals that show two significant digits."""
-    return 0 if value == 0 or not math.isfinite(value) else min(5, max(0, 1 - math.floor(math.log10(abs(value)))))
+    return (
+        0
+        if value == 0 or not math.isfinite(value)
+        else min(MOST_DECIMALS, max(0, 1 - math.floor(math.log10(abs(value)))))
+    )
 
 
 def _alignment(table: Table) -> str:

@@ -33,13 +33,12 @@ def told(tested: Sequence[Comparison], words: Mapping[str, str]) -> str:
 
 def in_words(comparisons: Sequence[Comparison]) -> list[str]:
     """What stands beside: one sentence for each arm compared with."""
-    words = {**SAME, "better": "lower", "worse": "higher"}
     said = []
     for arm, against in dict.fromkeys((c.arm, c.against) for c in comparisons):
         here = [c for c in comparisons if (c.arm, c.against) == (arm, against)]
         several = len({c.nfe for c in here}) > 1
         told = [
-            f"{words[c.outcome]} on {c.problem}{f' at {c.nfe} NFE' if several else ''} "
+            f"{_place(c)} on {c.problem}{f' at {c.nfe} NFE' if several else ''} "
             f"({metric(c.metric).label} {show(c.metric, c.first)} against "
             f"{show(c.metric, c.second)}{f'; {c.allowed()}' if c.margin else ''})"
             for c in here
@@ -47,6 +46,13 @@ def in_words(comparisons: Sequence[Comparison]) -> list[str]:
         text = f"{title(arm)} beside {title(against)}: {'; '.join(told)}."
         said.append(text[0].upper() + text[1:])
     return said
+
+
+def _place(c: Comparison) -> str:
+    """Where the first value lies beside the second."""
+    if c.outcome == "same" and (c.high < 0 or c.low > 0):
+        return f"{'lower' if c.high < 0 else 'higher'}, but within the margin"
+    return {**SAME, "better": "lower", "worse": "higher"}[c.outcome]
 
 
 def added(comparisons: Sequence[Comparison]) -> str:
@@ -96,13 +102,13 @@ def released(results: Results) -> list[str]:
     """How far the released scheme's heights are from a solution of its OT problem."""
     found = []
     for problem in results.problems:
-        budget = few_budget(results, problem)
-        near = results.close(problem, RELEASED, budget) if budget is not None else None
-        runs = results.at(problem, RELEASED, -1 if near is None else near)
-        info = (results.records[runs["key"].iloc[0]].get("fit") or {}).get("info", {}) if len(runs) else {}
-        if "in_sample_tv" in info:
-            found.append(f"{info['in_sample_tv']:.1%} after {info['iterations']:,} iterations on {problem}")
+        for budget in results.budgets(problem, RELEASED)[:1]:
+            fit = results.records[results.at(problem, RELEASED, budget)["key"].iloc[0]].get("fit") or {}
+            if "in_sample_tv" in (info := fit.get("info") or {}):
+                found.append(f"{info['in_sample_tv']:.1%} after {info['iterations']:,} iterations on {problem}")
+    if not found:
+        return []
     return [
-        f"The released scheme's transport is not solved here: TV {listed(found)}, over the samples of the last one. "
-        "The release goes from iteration 9,000 to 10,000, on heights that it does not ship."
-    ] * bool(found)
+        f"The rows of the released scheme are of a transport that is not solved: TV {listed(found)}, over the samples "
+        "of the last one. The release itself goes from iteration 9,000 to 10,000, on heights that it does not ship."
+    ]

@@ -136,19 +136,18 @@ def test_what_is_missing_or_wrong_is_said_in_one_line(root, monkeypatch):
         assert said in str(caught.value) and "\n" not in str(caught.value)
 
 
-def test_results_hold_no_picture_of_the_data_itself(root, tmp_path, monkeypatch):
+def test_results_hold_no_picture_of_data_that_is_not_ours(root, tmp_path, monkeypatch):
     monkeypatch.setenv("DPMOT_CACHE", str(root / "cache"))
     given = {"checkpoint": str(root / "tiny.safetensors"), "references": 12, "shard": 12, "neighbours": 12}
-    cases = [
-        Case("cifar10", sampler, (2,), (0,), 24, problem_options=given)
-        for sampler in ("ddim", "copy-target", "held-out")
-    ]
-    store = Store(tmp_path / "results")
+    arms = ("ddim", "copy-target", "held-out", "random-latent", "dpmot-released")
+    options = {"dpmot-released": {"iterations": 1}}
+    cases = [Case("cifar10", arm, (2,), (0,), 24, options.get(arm, {}), given) for arm in arms]
+    cases += [Case("cifar10", "random-latent", (2,), (0,), 24, {"targets": "model", "count": 12}, given)]
+    store, pictured = Store(tmp_path / "results"), []
     for run in make_plan(cases).runs:
         record = Executor(store).execute(run)
         assert record["status"] == "ok", record["error"]
-        pictured = store.arrays(record["key"])
-        if run.entry.name == "ddim":
-            assert pictured["samples"].shape == (24, 32, 32, 3)
-        else:
-            assert pictured is None
+        if (pictures := store.arrays(record["key"])) is not None:
+            assert pictures["samples"].shape == (24, 32, 32, 3)
+            pictured.append((run.entry.name, run.options.get("targets")))
+    assert pictured == [("ddim", None), ("random-latent", "model")]

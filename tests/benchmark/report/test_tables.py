@@ -90,6 +90,7 @@ def test_latex_is_balanced_and_escaped(loaded: Results) -> None:
         (Cell(2.0, 0.0), "2.0 ± 0.0"),
         (Cell(0.7, 1e-16, percent=True), "70 ± 0"),
         (Cell(0.0166, 1e-8), "0.017 ± 0.000"),
+        (Cell(0.9999, 1e-5), "0.99990 ± 0.00001"),
         (Cell(math.nan), "–"),
         (Cell("x"), "x"),
     ],
