@@ -34,7 +34,7 @@ def answer(results: Results, headline: str) -> FIGURE | None:
     for ax, (problem, name, budget) in zip(axes[0], columns, strict=True):
         _column(ax, results, problem, name, budget, arms, crowded=len(columns) > CROWDED)
     _names(axes[0, 0], arms)
-    for problem in {p for p, _, _ in columns}:
+    for problem in dict.fromkeys(p for p, _, _ in columns):
         here = [ax for ax, (p, _, _) in zip(axes[0], columns, strict=True) if p == problem]
         budget = few_budget(results, problem)
         left = here[0].get_position().x0
