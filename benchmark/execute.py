@@ -109,7 +109,7 @@ class Executor:
 
     def pictures(self, run: Run, fitted: FittedSampler, samples: Tensor) -> dict[str, np.ndarray]:
         """Arrays for pictures: points and paths on the plane, or some images, if they may be given away."""
-        if run.sampler.replays and not run.problem.redistributable:
+        if run.sampler.from_examples and not run.problem.redistributable:
             return {}
         if len(run.problem.shape) == 3:
             pixels = ((samples[:PICTURED_IMAGES] + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)

@@ -147,9 +147,9 @@ class Sampler(ABC):
     network: ClassVar[bool] = True
 
     @property
-    def replays(self) -> bool:
-        """Whether samples start from stored examples, which they may then show: `targets` that are not the model's."""
-        return getattr(self, "targets", "model") != "model"
+    def from_examples(self) -> bool:
+        """Whether samples start from stored examples of the data, which they may then show."""
+        return False
 
     def check(self, nfe: int) -> None:  # noqa: B027 (any budget suffices, unless a subclass says otherwise)
         """Raise OptionError where a budget of `nfe` evaluations does not suffice."""

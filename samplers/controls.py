@@ -103,6 +103,10 @@ class CopyTarget(Sampler):
         if self.count < 1:
             raise OptionError(f"count must be at least 1, got {self.count}")
 
+    @property
+    def from_examples(self) -> bool:
+        return True
+
     def fit(self, problem: Problem, nfe: int, progress: bool = False) -> _FittedCopy:
         examples = problem.examples(self.targets, self.count).to(problem.device, problem.dtype)  # type: ignore[arg-type]
         return _FittedCopy(examples, {"targets": len(examples)})

@@ -101,6 +101,10 @@ class LatentSampler(Sampler):
             if level is not None and not 0 < level < math.inf:
                 raise OptionError(f"{name} must be positive and finite, got {level:g}")
 
+    @property
+    def from_examples(self) -> bool:
+        return self.targets != "model"
+
     def solver(self) -> ReverseSampler:
         """The reverse solver with its options."""
         solver = lookup(self.reverse).make(grid=self.grid, end=self.end, sigma_min=self.sigma_min)

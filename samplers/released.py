@@ -83,6 +83,10 @@ class DPMOTReleased(Sampler):
         if not 0 < self.sigma_min < self.sigma_max < math.inf:
             raise OptionError(f"needs 0 < sigma_min < sigma_max, got {self.sigma_min:g} and {self.sigma_max:g}")
 
+    @property
+    def from_examples(self) -> bool:
+        return self.targets != "model"
+
     def check(self, nfe: int) -> None:
         if nfe < 2:
             raise OptionError(f"needs at least 2 evaluations, got {nfe}")

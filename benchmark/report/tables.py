@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 
 from benchmark.report.comparing import OURS, compare, few_budget
+from benchmark.report.latex import latex
 from benchmark.report.reading import Results, groups, rows_of, slug
 from benchmark.report.statistics import Interval, mean_interval
 from benchmark.report.vocabulary import FAMILIES, MAIN, family, metric, rank, title
@@ -291,28 +292,6 @@ def _decimals(value: float) -> int:
 def _alignment(table: Table) -> str:
     words = [all(isinstance(row[i].value, str) for row in table.cells) for i in range(len(table.columns))]
     return "".join("l" if word else "r" for word in words)
-
-
-_LATEX = {"\\": r"\textbackslash{}", "²": "$^2$", "±": r"$\pm$", "–": "--", "≤": r"$\leq$", "×": r"$\times$"}
-_LATEX |= {
-    "σ_M": r"$\sigma_M$",
-    "λ": r"$\lambda$",
-    "χ": r"$\chi$",
-    "W₂": "$W_2$",
-    "↓": r"$\downarrow$",
-    "↑": r"$\uparrow$",
-}
-_LATEX |= {c: "\\" + c for c in "%&#_{}$"} | {"~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
-
-
-def latex(text: str) -> str:
-    """Text with LaTeX's special characters and the project's symbols written in LaTeX."""
-    out, at = [], 0
-    while at < len(text):
-        token = next((t for t in _LATEX if len(t) > 1 and text.startswith(t, at)), text[at])
-        out.append(_LATEX.get(token, token))
-        at += len(token)
-    return "".join(out)
 
 
 def _latex_cell(cell: Cell) -> str:

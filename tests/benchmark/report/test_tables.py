@@ -9,7 +9,8 @@ import pytest
 from scipy import stats
 
 from benchmark.report.reading import Results
-from benchmark.report.tables import Cell, latex, tables
+from benchmark.report.latex import latex
+from benchmark.report.tables import Cell, tables
 
 
 def by_hand(root: Path, problem: str, sampler: str, nfe: int, metric: str) -> pd.Series:
