@@ -8,8 +8,8 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from benchmark.report.reading import Results
 from benchmark.report.latex import latex
+from benchmark.report.reading import Results
 from benchmark.report.tables import Cell, tables
 
 
