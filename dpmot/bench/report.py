@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from . import summary
 from .peers import batches
 from .race import ENDED, reached
 
@@ -46,6 +47,9 @@ def _races(races: dict[str, Any]) -> list[str]:
             "the peers, who have none, are charged with their work up to the first checkpoint that the judge "
             "certifies. Every peer and setting of a table had the same seconds of its own.",
             "",
+            "The first table of a section sums the others up: how many times dpmot's seconds the best setting of each "
+            "peer took (bold: less than ten), or more than how many where none came.",
+            "",
             "The judge draws fresh samples: of dpmot's heights as many as its own certificate of the level takes, "
             "about the largest of 20·N, 12·√(2N)/χ² and 106/χ² with χ² = (2·level)²; of a peer's 4·N, then 30·N, then "
             "as many as dpmot's for the next level that the peer has not reached, unless those before show that χ² is "
@@ -53,7 +57,7 @@ def _races(races: dict[str, Any]) -> list[str]:
             "",
         ]
     for heading, records in _grouped(races).items():
-        lines += [f"## {heading}", ""]
+        lines += [f"## {heading}", "", *summary.table(records), ""]
         for record in records:
             lines += _race(record)
     return lines
@@ -169,9 +173,9 @@ def _figure(folder: Path, races: dict[str, Any]) -> list[Path]:
     rows = -(-len(groups) // columns)
     size = (5 * columns, 3.6 * rows + 0.5)
     figure, axes = plt.subplots(rows, columns, figsize=size, sharey=True, squeeze=False, layout="constrained")
-    for axis in axes.flat[len(groups) :]:
+    for axis in list(axes.T.flat)[len(groups) :]:
         axis.set_visible(False)
-    for axis, records in zip(axes.flat, groups.values(), strict=False):
+    for axis, records in zip(axes.T.flat, groups.values(), strict=False):
         problem = records[0]["problem"]
         mine = max(([run for run in record["runs"] if run["solver"] == "dpmot"] for record in records), key=len)
         points = [(run["seconds"], run["judge"]["tv_bound"]) for run in mine]

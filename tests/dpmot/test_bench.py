@@ -194,6 +194,7 @@ def test_the_report_shows_time_and_samples_to_each_level(tmp_path):
             "samples": 500,
             "converged": True,
             "judge": {"tv_bound": 0.04},
+            "phases": {"descent": 1.5, "certificate": 0.5},
         }
         for level in (0.1, 0.05)
     ]
@@ -204,8 +205,17 @@ def test_the_report_shows_time_and_samples_to_each_level(tmp_path):
     broken = {**peer, "setting": "broken", "error": "RuntimeError: CUDA out of memory"}
     record = {"problem": problem, "runs": [*mine, peer, ended, broken], "machine": {"device": "none"}, "budget": 3}
     (tmp_path / "race.json").write_text(json.dumps(record))
+    slow = {**peer, "setting": "slow", "curve": [{"seconds": 1.0, "samples": 50, "judge": {"tv_bound": 0.9}}]}
+    fast = [{"seconds": 30.0, "samples": 50, "judge": {"tv_bound": 0.04}}]
+    whole = {**peer, "solver": "AE-OT (pyOMT)", "options": {"batch_size": 8}, "curve": fast}
+    gone = {**ended, "solver": "AlignFlow", "options": {"batch_size": 8}}
+    (tmp_path / "race-slow.json").write_text(json.dumps({**record, "runs": [mine[0], slow, whole, gone]}))
     report.write(tmp_path)
     table = (tmp_path / "OT.md").read_text()
+    assert "| best setting of | 10% | 5% |" in table and "| **dpmot** | 2 s | 2 s |" in table
+    assert "| of that its certificate | 0.5 s | 0.5 s |" in table
+    assert "| POT | **×1**; others > ×0.5 | > ×1.5; others > ×0.5 |" in table
+    assert "| AE-OT (pyOMT) | ×15 | ×15 |" in table and "| AlignFlow | **×1** (short) | its schedule ended |" in table
     assert "| **dpmot** | default | | 2 s, 10 N | 2 s, 10 N | 0.040 |" in table
     assert "| POT | default | 32 | 2 s, 80 N (×1) | > 3 s, 120 N (> ×1.5) | 0.067 |" in table
     assert "| short (its schedule ended) | 32 | 2 s, 80 N (×1) | not reached (3 s, 120 N) | 0.067 |" in table
