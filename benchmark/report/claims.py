@@ -18,6 +18,7 @@ from benchmark.report.comparing import (
     STUDENTS,
     UNSOLVED,
     Comparison,
+    better_or_not,
     compare,
     decide,
     few_budget,
@@ -96,7 +97,7 @@ def fast_samplers(results: Results) -> Verdict:
         pairs, missing = _equal_budgets(results, problem, results.quality(problem), fast)
         found += pairs
         needs += missing
-    tested = decide(found)
+    tested = better_or_not(found)
     students = [
         c
         for p in results.problems
@@ -109,8 +110,8 @@ def fast_samplers(results: Results) -> Verdict:
         "C2",
         "Better than fast samplers at an equal number of evaluations",
         "Supported if DPM-OT has the better quality against every plain fast sampler, at every budget of at most "
-        f"{FEW}, on every problem; refuted if any of them does better. Distilled students, whose networks were trained "
-        "to need few, stand beside.",
+        f"{FEW}, on every problem; refuted if any of them does better, or if a gain over it as large as the margin is "
+        "excluded. Distilled students, whose networks were trained to need few, stand beside.",
         _status(tested, needs),
         told(tested, {"better": "better than a fast sampler", "worse": "worse"}),
         (*tested, *beside),
@@ -261,9 +262,9 @@ def _equal_budgets(
 
 
 def _status(tested: Sequence[Comparison], needs: Sequence[str]) -> str:
-    """One `worse` refutes; support is of every comparison there is to make, so none may be missing."""
+    """One `worse` or `no better` refutes; support is of every comparison there is to make, so none may be missing."""
     outcomes = {c.outcome for c in tested}
-    if "worse" in outcomes:
+    if outcomes & {"worse", "no better"}:
         return NOT_SUPPORTED
     return SUPPORTED if outcomes == {"better"} and not needs else UNDECIDED
 

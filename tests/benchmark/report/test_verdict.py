@@ -2,9 +2,11 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from scipy.stats import ttest_1samp
 
 from benchmark.report import verdict
 from benchmark.report.claims import NOT_SUPPORTED, SUPPORTED, UNDECIDED, error_bound
@@ -138,6 +140,30 @@ def test_one_better_fast_sampler_refutes() -> None:
     assert "against 0.5 for UniPC at 10 NFE" in c2.decided_by
 
 
+@pytest.mark.parametrize(("spread", "outcome"), [(0.02, "no better"), (0.4, "open")])
+def test_a_tie_with_a_fast_sampler_refutes(spread: float, outcome: str) -> None:
+    """No test of the difference shows a tie: what shows it is that no gain as large as the margin is left."""
+    records = both()
+    ours = {r["config"]["seed"]: r["metrics"]["fd"]["value"] for r in records if _is(r, "dpmot", 10)}
+    for r in records:
+        if _is(r, "unipc", 10):
+            r["metrics"]["fd"]["value"] = ours[r["config"]["seed"]] + spread * (r["config"]["seed"] - 2)
+    c2 = judged(records)["C2"]
+    assert c2.status == (NOT_SUPPORTED if outcome == "no better" else UNDECIDED)
+    (tie,) = (c for c in c2.comparisons if c.deciding and c.outcome != "better")
+    assert (tie.problem, tie.against, tie.nfe, tie.outcome) == ("digits", "unipc", 10, outcome)
+    assert tie.margin == pytest.approx(0.2 * tie.gain) and (tie.p < 0.05) == (outcome == "no better")
+    said = {"no better": "not better by more than the margin", "open": "too close to call"}[outcome]
+    assert f"{said} in 1 of 8 comparisons" in c2.decided_by
+
+
+def _is(record: dict[str, Any], sampler: str, nfe: int) -> bool:
+    config = record["config"]
+    return (config["sampler"]["name"], config["nfe"], "fd" in record["metrics"]) == (sampler, nfe, True) and not record[
+        "changed"
+    ].get("sigma_m")
+
+
 def test_equal_budgets_of_at_most_ten() -> None:
     c2 = judged(both())["C2"]
     assert {(c.budget, c.against_budget) for c in c2.comparisons if c.deciding} == {(5, 5), (10, 10)}
@@ -177,8 +203,16 @@ def test_copying_is_remarked_where_it_is() -> None:
 
 
 def test_multiplicity_is_adjusted() -> None:
-    c2 = judged(both())["C2"]
-    deciding = [c for c in c2.comparisons if c.deciding]
+    """C2 adjusts over two tests of every comparison: of a difference, and of a gain as large as the margin."""
+    found = judged(both())
+    deciding = [c for c in found["C2"].comparisons if c.deciding]
+    contrasts = [np.array(c.contrast) for c in deciding]
+    pairs = [(x, 0.2 * c.gain) for x, c in zip(contrasts, deciding, strict=True)]
+    excluded = [ttest_1samp(x, -m, alternative="greater").pvalue for x, m in pairs if m > 0]
+    ps = holm([two_sided(x) for x in contrasts] + excluded)
+    assert len(excluded) < len(deciding)  # DDIM has no margin to itself
+    assert [c.p for c in deciding] == pytest.approx(ps[: len(deciding)])
+    deciding = [c for c in found["C3"].comparisons if c.deciding]
     assert [c.p for c in deciding] == pytest.approx(holm([two_sided(np.array(c.contrast)) for c in deciding]))
 
 
