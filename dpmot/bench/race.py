@@ -15,6 +15,7 @@ from .watch import CONFIDENCE, JUDGE, Finished, Watch, needed, settle
 
 LEVELS = (0.10, 0.05, 0.02, 0.01)
 ENDED = "its schedule ended"
+WARM = 0.5  # seconds of a run before that which counts, at most: first calls load libraries and choose kernels
 
 
 def ours(
@@ -62,24 +63,30 @@ def peer(
     seed: int = 0,
 ) -> dict[str, Any]:  # fmt: skip
     """One peer's run at one setting: its curve (seconds, samples, certificate), and why it ended early if it did."""
-    solver, grid = PEERS[name]
-    problem = SemiDiscreteProblem(targets - targets.mean(dim=0))
-    error, watch = None, Watch(problem, budget, levels, deadline)
-    try:
-        with tf32():
-            solver(problem.targets, seed, grid[setting], watch)
-        error = ENDED
-    except Finished:
-        pass
-    except ImportError as failure:
-        error = f"not installed: {failure}"
-    except Exception as failure:  # one peer's failure is a result, not the end of the race
-        error = f"{type(failure).__name__}: {str(failure).splitlines()[0] if str(failure) else ''}"[:200]
+    problem, grid = SemiDiscreteProblem(targets - targets.mean(dim=0)), PEERS[name][1]
+    _run(name, setting, Watch(problem, WARM, (1.0,), deadline), seed)
+    watch = Watch(problem, budget, levels, deadline)
+    error = _run(name, setting, watch, seed)
     return {
         "solver": name, "setting": setting, "options": grid[setting], "batch": batches(grid[setting], len(targets)),
         "curve": watch.curve, "budget": budget,
         "seconds": watch.spent, "error": error,
     }  # fmt: skip
+
+
+def _run(name: str, setting: str, watch: Watch, seed: int) -> str | None:
+    """Run a peer until the watch ends it; else why it ended by itself."""
+    solver, grid = PEERS[name]
+    try:
+        with tf32():
+            solver(watch.problem.targets, seed, grid[setting], watch)
+    except Finished:
+        return None
+    except ImportError as failure:
+        return f"not installed: {failure}"
+    except Exception as failure:  # one peer's failure is a result, not the end of the race
+        return f"{type(failure).__name__}: {str(failure).splitlines()[0] if str(failure) else ''}"[:200]
+    return ENDED
 
 
 def reached(curve: list[dict[str, Any]], level: float) -> tuple[float, int] | None:

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from . import summary
+from . import curves, summary
 from .peers import batches
 from .race import ENDED, reached
 
@@ -25,7 +25,7 @@ def write(folder: Path) -> list[Path]:
     lines += [line for record in maps.values() for line in _maps(record)]
     table = folder / "OT.md"
     table.write_text("\n".join(lines))
-    return [table, *(_figure(folder, races) if races else [])]
+    return [table, *(curves.draw(_grouped(races), folder) if races else [])]
 
 
 def _grouped(races: dict[str, Any]) -> dict[str, list[dict[str, Any]]]:
@@ -45,15 +45,20 @@ def _races(races: dict[str, Any]) -> list[str]:
             "Seconds and source samples (in units of N, the number of targets) to TV ≤ level at 99%, and how many "
             "times dpmot's seconds in the same run. dpmot's seconds include its own certificates, its samples do not; "
             "the peers, who have none, are charged with their work up to the first checkpoint that the judge "
-            "certifies. Every peer and setting of a table had the same seconds of its own.",
+            "certifies. Every peer and setting of a race, which is a table with a budget above it, had the same "
+            "seconds of its own.",
             "",
-            "The first table of a section sums the others up: how many times dpmot's seconds the best setting of each "
-            "peer took (bold: less than ten), or more than how many where none came.",
+            summary.LEGEND,
             "",
             "The judge draws fresh samples: of dpmot's heights as many as its own certificate of the level takes, "
             "about the largest of 20·N, 12·√(2N)/χ² and 106/χ² with χ² = (2·level)²; of a peer's 4·N, then 30·N, then "
             "as many as dpmot's for the next level that the peer has not reached, unless those before show that χ² is "
             "surely too large for it. None takes fewer than 20,000.",
+            "",
+            "![The races](race.png)",
+            "",
+            "*Thick: each peer's setting that came lowest; thin: its others. dpmot's points are solves of their own, "
+            "one for each level, certificates included, in every race.*",
             "",
         ]
     for heading, records in _grouped(races).items():
@@ -95,8 +100,12 @@ def _reached(run: dict[str, Any], mine: dict[str, Any], n: int) -> str:
         how = "not reached" if run["error"] == ENDED else "failed"
         return f"{how} ({_spent(last['seconds'], last['samples'], n)})"
     seconds, samples = point or (last["seconds"], last["samples"])
-    more = "" if point else "> "
-    return f"{more}{_spent(seconds, samples, n)} ({more}×{seconds / mine['seconds']:.3g})"
+    times = seconds / mine["seconds"]
+    return (
+        f"{_spent(seconds, samples, n)} (×{times:.3g})"
+        if point
+        else (f"> {_spent(seconds, samples, n)} ({summary.more_than(times)})")
+    )
 
 
 def _spent(seconds: float, samples: int, n: int) -> str:
@@ -154,50 +163,3 @@ def _maps(record: dict[str, Any]) -> list[str]:
             f"{run['tflops']:.3g} | {run['of_assign']:.0%} |"
         )
     return [*lines, ""]
-
-
-def _figure(folder: Path, races: dict[str, Any]) -> list[Path]:
-    """Certified TV against seconds, one panel a race, with the colours of the solvers in common."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
-    import seaborn as sns
-    from matplotlib.ticker import NullFormatter, PercentFormatter
-
-    sns.set_theme(style="whitegrid", context="paper")
-    names = list(dict.fromkeys(run["solver"] for record in races.values() for run in record["runs"]))
-    colours = dict(zip(names, sns.color_palette("colorblind", len(names)), strict=True))
-    groups = _grouped(races)
-    columns = min(len(groups), 2)
-    rows = -(-len(groups) // columns)
-    size = (5 * columns, 3.6 * rows + 0.5)
-    figure, axes = plt.subplots(rows, columns, figsize=size, sharey=True, squeeze=False, layout="constrained")
-    for axis in list(axes.T.flat)[len(groups) :]:
-        axis.set_visible(False)
-    for axis, records in zip(axes.T.flat, groups.values(), strict=False):
-        problem = records[0]["problem"]
-        mine = max(([run for run in record["runs"] if run["solver"] == "dpmot"] for record in records), key=len)
-        points = [(run["seconds"], run["judge"]["tv_bound"]) for run in mine]
-        axis.plot(*zip(*points, strict=True), "o-", color=colours["dpmot"], lw=2.5, label="dpmot", zorder=3)
-        for run in (run for record in records for run in record["runs"]):
-            if run["solver"] != "dpmot" and run["curve"]:
-                curve = [(point["seconds"], point["judge"]["tv_bound"]) for point in run["curve"]]
-                axis.plot(*zip(*curve, strict=True), ".-", color=colours[run["solver"]], lw=1, label=run["solver"])
-        axis.set(
-            xscale="log", yscale="log", xlabel="seconds",
-            title=f"{problem['targets']}, N = {problem['n']:,}, {records[0]['machine']['device']}",
-        )  # fmt: skip
-        axis.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
-        axis.yaxis.set_minor_formatter(NullFormatter())
-    for axis in axes[:, 0]:
-        axis.set_ylabel("certified bound on TV (99%)")
-    entries = {label: line for axis in axes.flat for line, label in zip(*axis.get_legend_handles_labels(), strict=True)}
-    figure.legend(
-        entries.values(), entries.keys(), loc="outside lower center", ncols=min(len(entries), 6), frameon=False
-    )
-    paths = [folder / "race.png", folder / "race.pdf"]
-    for path in paths:
-        figure.savefig(path, dpi=150)
-    plt.close(figure)
-    return paths

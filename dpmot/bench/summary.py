@@ -1,63 +1,101 @@
-"""Each peer's best setting at each level, in times of dpmot's seconds in the same run."""
+"""Each peer's best setting at each level, in times of dpmot's seconds, over all races on a problem and machine."""
 
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 from .race import ENDED, reached
 
-CLOSE = 10.0  # a peer that needs less than so many times dpmot's seconds is set in bold
-EQUAL = 0.95  # bounds nearer to each other than this are said as one
+GOAL = 10.0  # times dpmot's seconds: peers that needed less are set in bold, those that were given less in italics
+ALIKE = 0.95  # seconds nearer to each other than this are said as one
+
+LEGEND = (
+    "The first table of a section sums up those below it. ×20 (S): of a peer's settings S came first, after 20 times "
+    "the seconds that dpmot took in the same race; bold if less than ten. > ×20: none came, and the setting with most "
+    "time had so much; in italics if less than ten. Others > ×3: the others were stopped earlier than that, after 3 "
+    "times dpmot's seconds at least, and might have been faster. A race that did not go down to a level is compared "
+    "with dpmot's seconds of one that did."
+)
+
+
+@dataclass(frozen=True)
+class Run:
+    """What one run of a peer says of one level: its seconds, and dpmot's, until it came there or was stopped."""
+
+    setting: str
+    seconds: float
+    unit: float
+    came: bool
+
+    @property
+    def times(self) -> float:
+        return self.seconds / self.unit
 
 
 def table(records: list[dict[str, Any]]) -> list[str]:
-    """A row for dpmot's seconds, one for its certificates' share of them, and one for every peer of these races.
-
-    records: races on the same problem and machine; levels are those of the race that has most of them.
-    """
-    mine = max((_mine(record) for record in records), key=len)
-    levels = sorted(mine, reverse=True)
+    """Rows for dpmot's seconds, its certificates' part of them, and every peer. records: races alike but for peers."""
+    mine = [run for record in records for run in record["runs"] if run["solver"] == "dpmot"]
+    levels = sorted({run["level"] for run in mine}, reverse=True)
     peers = sorted({run["solver"] for record in records for run in record["runs"]} - {"dpmot"})
-    parts = [mine[level]["phases"].get("certificate", 0.0) for level in levels]
+    at = [[run for run in mine if run["level"] == level and run["converged"]] for level in levels]
     rows = [
-        ["**dpmot**", *(f"{mine[level]['seconds']:.3g} s" for level in levels)],
-        ["of that its certificate", *(f"{part:.3g} s" for part in parts)],
-        *([peer, *(_times(records, peer, level, mine[level]["seconds"]) for level in levels)] for peer in peers),
+        ["**dpmot**, seconds", *(_range([run["seconds"] for run in runs]) for runs in at)],
+        ["of which its certificate", *(_range([run["phases"]["certificate"] for run in runs]) for runs in at)],
+        *([f"{peer}, × dpmot", *(_cell(records, peer, level) for level in levels)] for peer in peers),
     ]
-    head = ["best setting of", *(f"{level:.0%}" for level in levels)]
+    head = ["TV ≤", *(f"{level:.0%}" for level in levels)]
     return ["| " + " | ".join(row) + " |" for row in (head, ["---"] * len(head), *rows)]
 
 
-def _mine(record: dict[str, Any]) -> dict[float, dict[str, Any]]:
-    """dpmot's runs by level, those that reached it."""
-    return {run["level"]: run for run in record["runs"] if run["solver"] == "dpmot" and run["converged"]}
+def more_than(times: float) -> str:
+    """`> ×9.97`: rounded down to three digits, as a lower bound must be."""
+    digits = 10.0 ** (2 - math.floor(math.log10(times)))
+    return f"> ×{math.floor(times * digits + 1e-9) / digits:.3g}"
 
 
-def _times(records: list[dict[str, Any]], peer: str, level: float, usual: float) -> str:
-    """How many times dpmot's seconds: of the setting that came first, or more than what they had where none came.
+def _range(seconds: list[float]) -> str:
+    if not seconds:
+        return "not reached"
+    low, high = min(seconds), max(seconds)
+    return f"{high:.3g}" if low > ALIKE * high else f"{low:.3g}–{high:.3g}"
 
-    Settings that had less time than the one named, and might have been faster, are said beside it. usual: dpmot's
-    seconds, for races that went only to higher levels.
-    """
-    came: dict[str, float] = {}  # setting: times dpmot's seconds
-    short: dict[str, float] = {}  # setting: more than so many times
-    ended = False
+
+def _cell(records: list[dict[str, Any]], peer: str, level: float) -> str:
+    """How many times dpmot's seconds the setting took that came first, or more than how many where none came."""
+    every = [run for record in records for run in record["runs"] if run["solver"] == peer]
+    if not any(_seconds(record, level) for record in records):
+        return "–"
+    runs = list(_runs(records, peer, level))
+    came = [run for run in runs if run.came]
+    if not runs:
+        errors = {run["error"] for run in every}
+        return "its schedule ended" if ENDED in errors else "failed" if errors - {None} else "–"
+    best = min(came, key=lambda run: run.seconds) if came else max(runs, key=lambda run: run.seconds)
+    others = {run.setting for run in runs} - {run.setting for run in came} - {best.setting}
+    longest = [max((run for run in runs if run.setting == one), key=lambda run: run.seconds) for one in others]
+    shorter = [run.times for run in longest if run.seconds < ALIKE * best.seconds]
+    said, mark = f"×{best.times:.3g}" if came else more_than(best.times), "**" if came else "*"
+    said = f"{mark}{said}{mark}" if best.times < GOAL else said
+    said += f" ({best.setting})" if came and len({run["setting"] for run in every}) > 1 else ""
+    return f"{said}; others {more_than(min(shorter))}" if shorter else said
+
+
+def _runs(records: list[dict[str, Any]], peer: str, level: float) -> Iterator[Run]:
+    """The peer's runs that say something of the level: not those that failed, or ended before they came there."""
+    usual = next(unit for record in records if (unit := _seconds(record, level)))
     for record in records:
-        mine = _mine(record)
-        unit = mine[level]["seconds"] if level in mine else usual
-        for run in (run for run in record["runs"] if run["solver"] == peer and run["curve"]):
-            point, setting = reached(run["curve"], level), run["setting"]
-            if point:
-                came[setting] = min(point[0] / unit, came.get(setting, float("inf")))
-            elif not run["error"]:
-                short[setting] = max(run["curve"][-1]["seconds"] / unit, short.get(setting, 0.0))
-            ended |= run["error"] == ENDED
-    least = min((times for setting, times in short.items() if setting not in came), default=float("inf"))
-    if came:
-        best = min(came, key=lambda setting: came[setting])
-        said, most = f"×{came[best]:.3g}", came[best]
-        said = (f"**{said}**" if most < CLOSE else said) + (f" ({best})" if best != "default" else "")
-    elif short:
-        most = max(short.values())
-        said = f"> ×{most:.3g}"
-    else:
-        return "its schedule ended" if ended else "–"
-    return f"{said}; others > ×{least:.3g}" if least < EQUAL * most else said
+        unit = _seconds(record, level) or usual
+        aimed = min((run["level"] for run in record["runs"] if run["solver"] == "dpmot"), default=level)
+        for run in record["runs"]:
+            if run["solver"] == peer and run["curve"]:
+                point = reached(run["curve"], level)
+                seconds = point[0] if point else run["curve"][-1]["seconds"]
+                if point or not (run["error"] or reached(run["curve"], aimed)):
+                    yield Run(run["setting"], seconds, unit, bool(point))
+
+
+def _seconds(record: dict[str, Any], level: float) -> float | None:
+    """dpmot's to the level in this race, if it came there."""
+    found = (run for run in record["runs"] if (run["solver"], run.get("level")) == ("dpmot", level))
+    return next((run["seconds"] for run in found if run["converged"]), None)

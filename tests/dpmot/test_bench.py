@@ -11,7 +11,7 @@ import torch
 
 from dpmot import SemiDiscreteProblem, certify, solve
 from dpmot.attempts import Attempts
-from dpmot.bench import rates, report
+from dpmot.bench import rates, report, summary
 from dpmot.bench.__main__ import main
 from dpmot.bench.machine import describe, pinned
 from dpmot.bench.peers import PEERS
@@ -206,16 +206,27 @@ def test_the_report_shows_time_and_samples_to_each_level(tmp_path):
     record = {"problem": problem, "runs": [*mine, peer, ended, broken], "machine": {"device": "none"}, "budget": 3}
     (tmp_path / "race.json").write_text(json.dumps(record))
     slow = {**peer, "setting": "slow", "curve": [{"seconds": 1.0, "samples": 50, "judge": {"tv_bound": 0.9}}]}
-    fast = [{"seconds": 30.0, "samples": 50, "judge": {"tv_bound": 0.04}}]
-    whole = {**peer, "solver": "AE-OT (pyOMT)", "options": {"batch_size": 8}, "curve": fast}
-    gone = {**ended, "solver": "AlignFlow", "options": {"batch_size": 8}}
-    (tmp_path / "race-slow.json").write_text(json.dumps({**record, "runs": [mine[0], slow, whole, gone]}))
+    late = [{"seconds": 100.0, "samples": 50, "judge": {"tv_bound": 0.04}}]
+    once = {**peer, "options": {"batch_size": 8}}
+    whole, gone = {**once, "solver": "AE-OT (pyOMT)", "curve": late}, {**ended, "solver": "AlignFlow"}
+    dead, none = {**broken, "solver": "OTT-JAX", "curve": []}, {**once, "solver": "other", "curve": []}
+    shorter = [{**mine[0], "seconds": 3.0}, {**mine[1], "level": 0.02, "converged": False}]
+    others = {**record, "runs": [*shorter, slow, whole, gone, dead, none]}
+    (tmp_path / "race-slow.json").write_text(json.dumps(others))
     report.write(tmp_path)
     table = (tmp_path / "OT.md").read_text()
-    assert "| best setting of | 10% | 5% |" in table and "| **dpmot** | 2 s | 2 s |" in table
-    assert "| of that its certificate | 0.5 s | 0.5 s |" in table
-    assert "| POT | **×1**; others > ×0.5 | > ×1.5; others > ×0.5 |" in table
-    assert "| AE-OT (pyOMT) | ×15 | ×15 |" in table and "| AlignFlow | **×1** (short) | its schedule ended |" in table
+    for row in (
+        "| TV ≤ | 10% | 5% | 2% |",
+        "| **dpmot**, seconds | 2–3 | 2 | not reached |",
+        "| of which its certificate | 0.5 | 0.5 | not reached |",
+        "| AE-OT (pyOMT), × dpmot | ×33.3 | ×50 | – |",
+        "| AlignFlow, × dpmot | **×0.667** | its schedule ended | – |",
+        "| OTT-JAX, × dpmot | failed | failed | – |",
+        "| POT, × dpmot | **×1** (default); others > ×0.333 | *> ×1.5*; others > ×0.5 | – |",
+        "| other, × dpmot | – | – | – |",
+    ):
+        assert row in table
+    assert [summary.more_than(x) for x in (9.9699, 234.59, 0.6559, 100)] == ["> ×9.96", "> ×234", "> ×0.655", "> ×100"]
     assert "| **dpmot** | default | | 2 s, 10 N | 2 s, 10 N | 0.040 |" in table
     assert "| POT | default | 32 | 2 s, 80 N (×1) | > 3 s, 120 N (> ×1.5) | 0.067 |" in table
     assert "| short (its schedule ended) | 32 | 2 s, 80 N (×1) | not reached (3 s, 120 N) | 0.067 |" in table
