@@ -30,6 +30,7 @@ from benchmark.report.vocabulary import COPIES, MIXTURE, NOT_FAST, family
 from benchmark.report.wording import in_words, listed, told
 
 SUPPORTED, NOT_SUPPORTED, UNDECIDED = "supported", "not supported", "undecided"
+REFUTING = frozenset({"worse", "no better"})
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,7 @@ class Verdict:
 
     Attributes:
         claim: C1 to C5; statement: what is claimed; rule: what would support it and what would refute it.
-        status: `supported`, `not supported` or `undecided`; remark: on how, such as `by copying on digits`.
+        status: `supported`, `not supported` or `undecided`; remark: on how or where, such as `by copying on digits`.
         decided_by: what decided, in plain words; caveats: what to keep in mind; needs: what would settle it.
     """
 
@@ -264,14 +265,20 @@ def _equal_budgets(
 def _status(tested: Sequence[Comparison], needs: Sequence[str]) -> str:
     """One `worse` or `no better` refutes; support is of every comparison there is to make, so none may be missing."""
     outcomes = {c.outcome for c in tested}
-    if outcomes & {"worse", "no better"}:
+    if outcomes & REFUTING:
         return NOT_SUPPORTED
     return SUPPORTED if outcomes == {"better"} and not needs else UNDECIDED
 
 
 def _remark(results: Results, tested: Sequence[Comparison]) -> str:
-    """`by copying on ...`: the problems on which DPM-OT copies training examples more than held-out examples do."""
+    """`as shown on ...`: the problems that refute, if not all do; else `by copying on ...`.
+
+    The latter are those on which DPM-OT copies training examples more than held-out examples do.
+    """
     problems = {c.problem: c for c in tested}
+    refuting = list(dict.fromkeys(c.problem for c in tested if c.outcome in REFUTING))
+    if refuting:
+        return f"as shown on {listed(refuting)}" if len(refuting) < len(problems) else ""
     pairs = {p: compare(results, p, COPIES, (OURS, c.budget), (REAL, 0)) for p, c in problems.items()}
     where = [p for p, c in pairs.items() if c and c.low > COPY_MARGIN]
     return f"by copying on {listed(where)}" if where else ""

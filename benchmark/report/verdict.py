@@ -96,8 +96,8 @@ def as_markdown(verdicts: Sequence[Verdict], beside: Sequence[str]) -> str:
 
 
 def verdict_word(v: Verdict) -> str:
-    """The status, with the remark on a claim that is supported."""
-    return f"{v.status}, {v.remark}" if v.remark and v.status == SUPPORTED else v.status
+    """The status, with the remark on a claim that is decided."""
+    return f"{v.status}, {v.remark}" if v.remark and v.status != UNDECIDED else v.status
 
 
 COLUMNS = ("problem", "metric", "arm", "against", "NFE", "seeds", "values", "contrast, 95%", "margin", "p", "outcome")

@@ -155,6 +155,8 @@ def test_a_tie_with_a_fast_sampler_refutes(spread: float, outcome: str) -> None:
     assert tie.margin == pytest.approx(0.2 * tie.gain) and (tie.p < 0.05) == (outcome == "no better")
     said = {"no better": "not better by more than the margin", "open": "too close to call"}[outcome]
     assert f"{said} in 1 of 8 comparisons" in c2.decided_by
+    words = {"no better": "not supported, as shown on digits", "open": "undecided"}
+    assert verdict.verdict_word(c2) == words[outcome]
 
 
 def _is(record: dict[str, Any], sampler: str, nfe: int) -> bool:
