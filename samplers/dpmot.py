@@ -79,7 +79,7 @@ class LatentSampler(Sampler):
         target_seed: seed of the latents' noise, and of the OT solve.
     """
 
-    paper: ClassVar[str] = "Li, Li, Wang, Cui, Lei, Gu 2023, arXiv 2307.11308"
+    paper: ClassVar[str] = "Li, Li, Wang, Lei, Luo, Gu 2023, arXiv 2307.11308"
 
     reverse: str = "ddim"
     grid: str = "edm"
