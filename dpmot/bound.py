@@ -186,7 +186,7 @@ def score_term(flow: MixtureFlow, sigma_m: float, error: Callable[[float], float
     Bounds W₂(Φ^θ#ν_q, Φ#ν_q): the learned path x solves dx/dσ = b(x) − σ(s_θ − s)(x). By Alekseev and Gröbner's
     formula its distance from the exact path at 0 is at most ∫ G(0, σ) σ |s_θ − s|(x(σ), σ) dσ; then Minkowski in
     L²(ν_q). Only the exact flow's constant enters, and the error where the sampler goes. Kwon, Fan, Lee (2022) have
-    the twin: the learned flow's constant, and the error under p_σ. Proportional to the error.
+    the twin for reverse diffusions: the learned drift's constant, and the error under p_σ. Proportional to the error.
     """
     from scipy.integrate import quad
 

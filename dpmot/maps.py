@@ -96,7 +96,7 @@ class TopKMap(_Map):
     Of the k best cells of z, the best runner-up j whose facet of u meets that of z's own cell i at an angle below
     `angle` gives T(z) = (1 − w)·y_i + w·y_j; the angle (radians) is between the normals (y_i, −1) and (y_j, −1) of the
     raw targets. Where no runner-up qualifies T is the hard map. w is `weight` in [0, 1], or, by default, uniform on
-    [0, 1) as in pyOMT, drawn from the bits of z, so that T stays a function of z alone.
+    [0, 1) as in pyOMT's example on the plane, drawn from the bits of z, so that T stays a function of z alone.
     """
 
     k: int = 2

@@ -58,7 +58,7 @@ def gram_factor(problem: SemiDiscreteProblem, rows: Tensor, scale: float, device
 
     Centred targets have a singular Gram matrix, and its condition is the square of theirs: what is added to factor it
     and its own rounding would blur targets nearer than 1e-7 of their norm. So it is factored twice (CholeskyQR2: Fukaya
-    et al. 2020): Z = L₁Q₁, then Q₁Q₁ᵀ = L₂L₂ᵀ, which is near the identity, and L = L₁L₂.
+    et al. 2014; with a shift, 2020): Z = L₁Q₁, then Q₁Q₁ᵀ = L₂L₂ᵀ, which is near the identity, and L = L₁L₂.
     """
     gram = torch.zeros(len(rows), len(rows), dtype=torch.float64, device=device)
     for z in columns(problem, rows, scale, device):

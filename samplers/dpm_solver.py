@@ -14,6 +14,7 @@ from samplers.registry import register
 
 SOLVER = "Lu, Zhou, Bao, Chen, Li, Zhu 2022, arXiv 2206.00927"
 PLUS_PLUS = "Lu, Zhou, Bao, Chen, Li, Zhu 2022, arXiv 2211.01095"
+OFFICIAL = f"{PLUS_PLUS}, and their code"  # of multistep solvers the papers have only 2M with data prediction
 
 
 @dataclass(frozen=True)
@@ -154,7 +155,7 @@ class Multistep(ReverseSampler):
         form: noise or data prediction.
     """
 
-    paper: ClassVar[str] = SOLVER
+    paper: ClassVar[str] = OFFICIAL
     order: ClassVar[int]
     form: ClassVar[Exponential] = NOISE
 
@@ -256,5 +257,4 @@ class DPMSolverPP3M(Multistep3):
     """DPM-Solver++(3M)."""
 
     summary = "multistep of 3 outputs, data prediction"
-    paper = PLUS_PLUS
     form = DATA

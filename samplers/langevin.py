@@ -36,8 +36,8 @@ class Langevin(ReverseSampler):
     Attributes:
         n_steps_each: steps at a level, T of the papers (5 in NCSNv2, with 232 levels). One is the best use of up to
             some 20 evaluations; with many levels more of them come nearer to the law of the data.
-        step_lr: ε of the papers, α at the lowest level; its unit is that of σ_min². Where None, the step is that of
-            technique 4 of the second paper, for the ladder at hand.
+        step_lr: ε of the second paper (half of the first's), α at the lowest level; its unit is that of σ_min². Where
+            None, the step is that of technique 4 of the second paper, for the ladder at hand.
     """
 
     summary: ClassVar[str] = "Langevin steps at each of a ladder of noise levels"

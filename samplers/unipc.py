@@ -17,7 +17,7 @@ from samplers.registry import register
 @register("unipc")
 @dataclass(frozen=True)
 class UniPC(ReverseSampler):
-    """UniPC-p (Zhao, Bai, Rao, Zhou, Lu 2023, algorithms 1 and 2): UniP-p, then UniC-p with the next step's output.
+    """UniPC-p (Zhao, Bai, Rao, Zhou, Lu 2023): UniP-p, then UniC-p with the next step's output.
 
     The corrector raises the order to p + 1. The last step is not corrected, since that would cost an evaluation; where
     it falls to first order, that of the whole is 2.

@@ -65,7 +65,7 @@ class VariancePreserving(Preconditioned):
 
 
 class SubVariancePreserving(Preconditioned):
-    """ε-prediction in the sub-VP process (Song et al. 2021, eq. 30): mean α·x0 as in VP, but deviation 1 − α².
+    """ε-prediction in the sub-VP process (Song et al. 2021, eq. 29): mean α·x0 as in VP, but deviation 1 − α².
 
     So σ = (1 − α²)/α, hence 1/α = (σ + √(σ² + 4))/2, and VP has the same α at σ_VP = √(1/α² − 1) = √(σ/α).
     """

@@ -93,7 +93,7 @@ class ResidualUnits(nn.ModuleDict):
 
 
 class Refine(nn.Module):
-    """Joins activations of several sizes at the size of the first, then pools in a chain (Lin et al. 2017, fig. 2)."""
+    """Joins activations of several sizes at the size of the first, then pools in a chain (Lin et al. 2017, fig. 3)."""
 
     def __init__(self, widths: list[int], c_out: int, last: bool):
         super().__init__()

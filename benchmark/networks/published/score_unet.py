@@ -1,6 +1,6 @@
 """The U-Net family of score models: DDPM++ and NCSN++ (Song et al. 2021, app. H) and ADM (Dhariwal & Nichol 2021).
 
-One network with the options that these differ in, as in Karras et al. 2022, app. F.6. Its tensors have the leaf names
+One network with the options that these differ in, as in Karras et al. 2022, app. F.4. Its tensors have the leaf names
 of EDM's files; the readers of files rename the rest.
 """
 

@@ -149,7 +149,7 @@ def test_ddpm_layout_has_the_published_number_of_parameters():
 
 
 def ncsnv2_state(width):
-    """Random tensors of the NCSNv2 of CIFAR-10 and CelebA (Song & Ermon 2020, appendix A) under their names."""
+    """Random tensors of the NCSNv2 of CIFAR-10 and CelebA (Song & Ermon 2020) under their names."""
     state = {"sigmas": torch.linspace(math.log(50), math.log(0.01), 232).exp()}
 
     def conv(name, c_out, c_in, side=3, bias=True):
