@@ -61,6 +61,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; 0 on success, 2 for a user's mistake, which is named in one line."""
     options = parser().parse_args(arguments)
     try:
+        for name in ("limit", "batch"):
+            if (value := getattr(options, name)) is not None and value < 1:
+                raise ValueError(f"--{name} must be at least 1, got {value}")
         with Workers.joined(options.device) as workers:
             values, description = evaluate(options, workers)
             if workers.first:

@@ -96,13 +96,17 @@ class Executor:
             if kept is None or "seconds" not in kept:  # none, or by a version that did not time shards
                 denoiser = CountingDenoiser(network(run, fitted), run.nfe, self.batch)
                 began = perf_counter()
-                samples = fitted.sample(denoiser, shard_noise(run, index)).cpu().numpy()
+                noise = shard_noise(run, index)
+                samples = fitted.sample(denoiser, noise).cpu().numpy()
+                if samples.shape != noise.shape:
+                    raise ValueError(f"the sampler returned {list(samples.shape)}, not {list(noise.shape)}")
                 kept = {
                     "samples": samples,
                     "nfe": np.array(denoiser.nfe),
                     "seconds": np.array(perf_counter() - began),
                 }
-                self.store.save_shard(key, index, **kept)
+                if np.isfinite(samples).all():  # else a sampler that is mended finds nothing of the run that failed
+                    self.store.save_shard(key, index, **kept)
             shards.append(torch.from_numpy(kept["samples"]))
             nfe, seconds = max(nfe, int(kept["nfe"])), seconds + float(kept["seconds"])
         return torch.cat(shards)[: run.samples].to(run.problem.device), nfe, seconds

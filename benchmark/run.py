@@ -60,7 +60,7 @@ def parser() -> argparse.ArgumentParser:
         metavar="KEY=VALUE",
         help="an option of the sampler, or of the problem as problem.KEY=VALUE",
     )
-    add("--out", default="results", metavar="DIR", help="results folder (default results)")
+    add("--out", default="local-results", metavar="DIR", help="results folder (default local-results)")
     add("--data", metavar="DIR", help="folder of the data sets (default $DPMOT_DATA, else ~/.cache/dpmot)")
     add("--device", default="auto", help="auto, cpu, cuda, cuda:1, ... (auto: cuda where there is one)")
     add("--batch", type=int, metavar="N", help="samples that the network sees at once (default a whole shard)")

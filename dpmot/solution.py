@@ -151,6 +151,11 @@ class Checkpoint:
             self.saved = time.monotonic()
 
 
+def digest(heights: Tensor) -> str:
+    """Short hash of a warm start."""
+    return hashlib.sha256(heights.detach().float().cpu().numpy().tobytes()).hexdigest()[:16]
+
+
 def fingerprint(problem: SemiDiscreteProblem, keys: Tensor) -> str:
     """Short hash that tells problems apart: all targets by the `keys` [N] of their rows, all masses, the source.
 

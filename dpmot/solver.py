@@ -23,7 +23,7 @@ from .cells import STREAMS, Cells
 from .certificate import Certificate, from_counts
 from .problem import SemiDiscreteProblem
 from .sampling import Histogram, histogram, shards, subspace_excess, subspace_size
-from .solution import Checkpoint, Solution, State, fingerprint
+from .solution import Checkpoint, Solution, State, digest, fingerprint
 
 KAPPA = {"low": 1.0, "high": 0.5}  # a cell whose mass is off by 100% moves κ·g/√k at step k
 PRIOR_SAMPLES = 4  # weight of the closed-form gap beside the measured one, in samples
@@ -89,7 +89,7 @@ def solve(
     solver = _Solver(cells, tv, confidence, max_samples, seed, subspace_size(cells) if recycle else 0, progress)
     identity = {
         "problem": solver.problem, "seed": seed, "subspace": solver.subspace, "precision": cells.precision,
-        "tv": tv, "confidence": confidence,
+        "tv": tv, "confidence": confidence, "heights": heights if heights is None else digest(torch.as_tensor(heights)),
     }  # fmt: skip
     keep = Checkpoint(Path(checkpoint), identity) if checkpoint is not None else None
     state = keep.load(cells.device) if keep else None

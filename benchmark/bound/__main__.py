@@ -32,7 +32,7 @@ def parser() -> argparse.ArgumentParser:
     add = arguments.add_argument
     add("--quick", action="store_true", help="a part of the grid, within a minute on two cores")
     add("--mixture", nargs="+", metavar="NAME", help=f"only these: {', '.join(MIXTURES)}")
-    add("--out", default="results", metavar="DIR", help="results folder (default results)")
+    add("--out", default="local-results", metavar="DIR", help="results folder (default local-results)")
     add(
         "--networks",
         nargs="+",

@@ -39,6 +39,7 @@ RULES = (
     "of tests that needs no adjustment; C2 where “no better” holds in any comparison, adjusted over both tests of all. "
     "That clause of C2, without which a tie would stay undecided for ever, and the plain samplers' seeds beyond the "
     "fifth at 10 evaluations came after first results had been seen.",
+    "W₂ is tested as W₂², whose estimate is unbiased; its root has to be cut off at 0. (At first the root was tested.)",
     f"“Much less” mode mixture means less than {MUCH_LESS:.0%} of the other sampler's rate.",
     "Distances are to independent exact draws where the law of the data is known, else to the training split, as is "
     "usual for FID: there a copied training example costs nothing.",

@@ -10,7 +10,7 @@ from typing import Any, cast
 import numpy as np
 import pandas as pd
 
-from benchmark.report.vocabulary import QUALITY, family, rank
+from benchmark.report.vocabulary import QUALITY, UNBIASED, family, rank
 from benchmark.store import canonical, describe, frame, read_arrays, read_or_set_aside, read_records
 
 ARM = ["problem", "label", "nfe"]
@@ -63,8 +63,14 @@ class Results:
         return list(self.values.loc[self.values["problem"] == problem, "metric"].unique())
 
     def quality(self, problem: str) -> str | None:
-        """The metric of quality that decides on this problem."""
+        """The metric of quality on this problem."""
         return next((name for name in QUALITY if name in self.metrics(problem)), None)
+
+    def tested(self, problem: str) -> str | None:
+        """The metric of quality that tests are of: the unbiased form of the one shown, where it was measured."""
+        shown = self.quality(problem)
+        unbiased = UNBIASED.get(shown or "")
+        return unbiased if unbiased in self.metrics(problem) else shown
 
     def arms(self, problem: str, base: bool = True) -> list[str]:
         """Labels of the arms run on a problem, in presentation order; `base` leaves out all but the main arms."""

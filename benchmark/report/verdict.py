@@ -111,7 +111,9 @@ def row(c: Comparison) -> list[str]:
     bound += "" if math.isnan(c.share) else f" ({c.share:.0%})"
     cells = [c.problem, metric(c.metric).label, title(c.arm), against, nfe, str(c.seeds)]
     cells += [f"{c.first:.3g}, {c.second:.3g}", f"{c.difference:+.2g} [{c.low:+.2g}, {c.high:+.2g}]", bound]
-    return [*cells, f"{c.p:.2g}", c.outcome if c.deciding else f"({c.outcome})"]
+    said = {"better": "within", "worse": "beyond"} if c.margin and c.test == "difference" else {}
+    outcome = said.get(c.outcome, c.outcome)
+    return [*cells, f"{c.p:.2g}", outcome if c.deciding else f"({outcome})"]
 
 
 def write(verdicts: Sequence[Verdict], beside: Sequence[str], out: Path) -> None:

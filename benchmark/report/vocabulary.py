@@ -9,6 +9,9 @@ import seaborn as sns
 QUALITY = ("fid", "fd", "w2", "sliced_w2")
 """Metrics of quality; the first that a problem has is the one that decides. Lower is better."""
 
+UNBIASED = {"w2": "w2_squared", "sliced_w2": "sliced_w2_squared"}
+"""What is tested in the place of a metric of quality: the root of an estimate is cut off at 0, its square is not."""
+
 MIXTURE = "mmr@0.2"
 """The mode-mixture rate that decides: λ = 0.2 as in the follow-up paper (arXiv 2410.13431)."""
 

@@ -85,6 +85,11 @@ def train_denoiser(
             load_tensors(init, network, tensors)
     if resume:
         restore(training, outputs.work / "state.pt")
+    elif (outputs.work / "state.pt").exists():
+        raise ValueError(
+            f"{outputs.work / 'state.pt'} is of a training: --resume goes on with it; remove it, or give another "
+            "--work, to begin anew"
+        )
     stated = {"problem": problem, "seed": seed, "images_before": training.images_before}
     records = begin_log(outputs.work, training.seen) if workers.first else []
     total = -(-recipe.images // training.step_images)

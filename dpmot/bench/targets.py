@@ -21,6 +21,8 @@ def latents(
     CIFAR-10 are 50,000 training and 10,000 test images, 60,000 mirrored, 80,000 averages; the name counts them, unless
     all are training images. All are enlarged to `side`. Without data: random fields with a natural 1/f² spectrum.
     """
+    if number < 1 or side < 1 or not sigma >= 0:
+        raise ValueError(f"no {number} targets of {side} × {side} pixels at σ = {sigma:g}")
     rng = torch.Generator().manual_seed(seed)
     root = Path(data or os.environ.get("DPMOT_DATA", "")) / dataset
     files = {split: root / f"{split}.npy" for split in SPLITS if (root / f"{split}.npy").is_file()}

@@ -15,6 +15,7 @@ from benchmark.plan import Case, make_plan
 from benchmark.store import Store, key_of, read_arrays, read_records
 from benchmark.suites import SUITES
 from samplers.base import OptionError
+from samplers.ddim import DDIM
 from samplers.distillation import new_student
 
 RUN = [sys.executable, "-m", "benchmark.run"]
@@ -181,6 +182,19 @@ def test_a_failing_run_is_recorded_and_does_not_stop_the_others(tmp_path, monkey
     assert "RuntimeError: broken on purpose" in capsys.readouterr().err
     monkeypatch.undo()
     assert run.main(arguments) == 0, "a failed run is tried again"
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"), [(lambda x: x[:300], "returned [300, 2], not [500, 2]"), (lambda x: x / 0, "are not finite")]
+)
+def test_samples_that_are_none_are_not_kept(tmp_path, monkeypatch, capsys, spoil, message):
+    """Neither too few nor NaN: the sampler that is mended is asked again."""
+    arguments = ["--sampler", "ddim", "--nfe", "5", "--samples", "600", "--seeds", "0", "--out", str(tmp_path)]
+    right = DDIM.integrate
+    monkeypatch.setattr(DDIM, "integrate", lambda *inputs: spoil(right(*inputs)))
+    assert run.main(arguments) == 1 and message in capsys.readouterr().err
+    monkeypatch.undo()
+    assert run.main(arguments) == 0
 
 
 @pytest.mark.parametrize(

@@ -180,6 +180,8 @@ def test_race_and_report_end_to_end(tmp_path, capsys, monkeypatch):
         ["race", *options, "--label", "σ", *CPU],
         ["race", *options, "--peers", *8 * ["AlignFlow: its CIFAR-10 stages"], *CPU],
         ["solve", "--targets", "0", "--data", "/nowhere", *CPU],
+        ["maps", "--targets", "-5", "--data", "/nowhere", *CPU],
+        ["race", *options, "--sigma", "-1", *CPU],
     ):
         assert main(arguments) == 2
         assert capsys.readouterr().err.startswith("error: ")

@@ -45,6 +45,8 @@ def test_interrupted_solve_resumes_to_the_same_bits(tmp_path, monkeypatch, stop_
         moved[1] += 100
         with pytest.raises(ValueError, match=r"another solve \(problem"):
             solve(SemiDiscreteProblem(moved), checkpoint=path)
+        with pytest.raises(ValueError, match=r"another solve \(heights None, now '"):
+            solve(problem, heights=whole.heights, checkpoint=path)
     resumed = solve(problem, checkpoint=path)
     assert torch.equal(resumed.heights, whole.heights) and not path.exists()
     assert resumed.phase_samples == whole.phase_samples

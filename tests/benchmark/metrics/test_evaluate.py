@@ -98,6 +98,7 @@ def test_paired_difference(run: Run, root: Path) -> None:
         (["none.npz"], "no such file or folder"),
         (["new.npz", "--metrics", "fdd"], "unknown metric 'fdd': choose from fd,"),
         (["new.npz", "--metrics", "fd", "--limit", "40"], "metric 'fd' needs at least 49 images"),
+        (["new.npz", "--limit", "-3"], "--limit must be at least 1, got -3"),
         (["new.npz", "--metrics", "kd-subsets"], "needs at least 1000 images"),
         (["large.npz"], "images are 20×20, those of tiny are 12×12"),
         (["new.npz", "--split", "valid"], "test, train"),

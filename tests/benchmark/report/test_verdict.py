@@ -9,6 +9,7 @@ import pytest
 from scipy.stats import ttest_1samp
 
 from benchmark.report import verdict
+from benchmark.report.beside import tightness
 from benchmark.report.claims import NOT_SUPPORTED, SUPPORTED, UNDECIDED, error_bound
 from benchmark.report.reading import arrange
 from benchmark.report.statistics import holm, two_sided
@@ -226,6 +227,32 @@ def test_bound(tmp_path: Path, high: float, low: float, status: str) -> None:
     cells(tmp_path, measured, measured, None)
     c5 = error_bound(arrange([], tmp_path))
     assert c5.status == status and "of the 2 cells in which the error can be measured (of 3)" in c5.decided_by
+
+
+def test_where_the_bound_says_nothing_is_said() -> None:
+    laws = {"near-2": (1.2, 1.4, 3.0), "far-2": (300.0, 500.0, 1e4), "far-3": (1e9,)}
+    measured = {"value": 0.5, "low": 0.4, "high": 0.6}
+    known = [
+        {"config": {"cell": {"mixture": law}}, "measured": measured, "bound": 0.5 * ratio}
+        for law, ratios in laws.items()
+        for ratio in ratios
+    ]
+    said = tightness(known)[0]
+    assert "5e+02 on far-2 and 1e+09 on far-3 times the error, at most 1.4 on the 1 others" in said
+    assert len(tightness(known[:3])) == len(tightness(known)) - 1
+
+
+def test_tests_are_of_the_unbiased_square() -> None:
+    """W₂ of two laws at the floor is cut off at 0 in half of the runs; its square is tested where it was measured."""
+    records = quick("mixture2d", "w2")
+    for r in records:
+        value = r["metrics"]["w2"]
+        r["metrics"]["w2_squared"] = {**value, "value": value["value"] ** 2 - 0.5}
+    found = judged(records)
+    for claim in ("C1", "C2", "C4"):
+        assert {c.metric for c in found[claim].comparisons} <= {"w2_squared", "mmr@0.2"}
+        assert "w2_squared" in {c.metric for c in found[claim].comparisons}
+    assert "W₂² 0.5" in found["C2"].decided_by
 
 
 def cells(root: Path, *measured: dict[str, float] | None) -> Path:

@@ -77,12 +77,16 @@ def test_a_run_goes_on_with_its_own_recipe_alone_and_with_what_it_knew(tmp_path)
     assert record == log[1] and log[0]["seconds"] < log[1]["seconds"]
     assert read_checkpoint(tmp_path / "second" / "d.safetensors")[1]["images_before"] == "1024"
     assert run(tmp_path / "second", resume=True)[0] == log[1]  # nothing left to do
+    with pytest.raises(ValueError, match=r"state\.pt is of a training: --resume goes on with it"):
+        run(tmp_path / "second", recipe=begun)
+    (tmp_path / "second" / "state.pt").unlink()
     run(tmp_path / "second", recipe=begun)  # and a new run begins a new log
     assert len((tmp_path / "second" / "log.jsonl").read_text().splitlines()) == 1
 
 
 def test_a_run_that_diverges_stops_and_keeps_the_last_good_files(tmp_path):
     _, good = run(tmp_path)
+    (tmp_path / "state.pt").unlink()
     with pytest.raises(ValueError, match="not finite after 512 images"):
         run(tmp_path, recipe=replace(RECIPE, lr=1e30, warmup=1))
     kept = read_checkpoint(tmp_path / "d.safetensors")[0]
