@@ -85,6 +85,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         if arguments.list:
             show_list()
+            sys.stdout.flush()
             return 0
         for name in ("batch", "jobs"):
             value = getattr(arguments, name)
@@ -106,6 +107,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (OptionError, StoreError, MetricError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except BrokenPipeError:  # whoever reads what is listed, such as `head`, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except KeyboardInterrupt:
         print("interrupted: what is finished is kept; the same command goes on from here", file=sys.stderr)
         return 130

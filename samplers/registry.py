@@ -7,7 +7,9 @@ that calls `register`. A module that cannot be imported is listed with the reaso
 
 import difflib
 import importlib
+import inspect
 import pkgutil
+import re
 import types
 import typing
 from collections.abc import Callable, Iterable, Mapping
@@ -60,15 +62,30 @@ _missing: dict[str, str] = {}
 
 
 def register(name: str, **preset: Any) -> Callable[[S], S]:
-    """Class decorator: make a `Sampler` known as `name`, with some options preset."""
+    """Class decorator: make a `Sampler` known as `name`, with some options preset.
+
+    Raises:
+        ValueError: the name is taken or cannot be that of a file, or the class cannot be made without options.
+    """
 
     def add(cls: S) -> S:
-        if name in _entries and _entries[name].cls.__qualname__ != cls.__qualname__:
-            raise ValueError(f"two samplers are called '{name}': {_entries[name].cls} and {cls}")
+        if not re.fullmatch(r"[a-z0-9][a-z0-9+._-]*", name):
+            raise ValueError(f"a sampler's name has small letters, digits and +._- alone, not '{name}'")
+        if name in _entries and _where(_entries[name].cls) != _where(cls):
+            raise ValueError(f"two samplers are called '{name}': {_where(_entries[name].cls)} and {_where(cls)}")
+        if inspect.isabstract(cls):
+            raise ValueError(f"{_where(cls)} lacks {', '.join(sorted(cls.__abstractmethods__))}")
+        given = [f.name for f in fields(cls) if f.default is not MISSING or f.name in preset]
+        if needed := [f.name for f in fields(cls) if f.name not in given]:
+            raise ValueError(f"{_where(cls)} has options without a default: {', '.join(needed)}")
         _entries[name] = Entry(name, cls, preset, cls.__module__)
         return cls
 
     return add
+
+
+def _where(cls: type) -> str:
+    return f"{cls.__module__}.{cls.__qualname__}"
 
 
 @cache
@@ -83,11 +100,12 @@ def _load() -> None:
     for point in entry_points(group=GROUP):
         try:
             loaded = point.load()
-        except Exception as error:  # a broken plugin of another package must not break the suite
+            if isinstance(loaded, type) and issubclass(loaded, Sampler):
+                register(point.name)(loaded)
+            elif not inspect.ismodule(loaded):
+                raise TypeError(f"{point.value} is neither a Sampler class nor a module")
+        except (Exception, SystemExit) as error:  # a broken plugin of another package must not break the suite
             _missing[point.name] = f"{type(error).__name__}: {error}"
-            continue
-        if isinstance(loaded, type) and issubclass(loaded, Sampler):
-            register(point.name)(loaded)
 
 
 def available() -> dict[str, Entry]:

@@ -65,9 +65,42 @@ def test_a_plugin_of_another_package_is_found_and_a_broken_one_listed_with_its_r
         lookup("broken")
 
 
-def test_two_samplers_of_one_name_are_refused(clean_registry):
-    with pytest.raises(ValueError, match="two samplers are called 'ddim'"):
-        register("ddim")(lookup("heun").cls)
+@dataclass(frozen=True)
+class NoCost(ReverseSampler):
+    """No sampler: it does not say what a step costs."""
+
+    def integrate(self, denoiser, x, sigmas, noise):
+        return x
+
+
+@dataclass(frozen=True, kw_only=True)
+class NoDefault(NoCost):
+    strength: float
+
+    def cost(self, intervals):
+        return intervals
+
+
+@pytest.mark.parametrize(
+    "value, reason",
+    [
+        ("samplers.heun:Heun", "two samplers are called 'ddim': samplers.ddim.DDIM and samplers.heun.Heun"),
+        (f"{__name__}:NoCost", "NoCost lacks cost"),
+        (f"{__name__}:NoDefault", "NoDefault has options without a default: strength"),
+        ("samplers.registry:lookup", "is neither a Sampler class nor a module"),
+    ],
+)
+def test_a_plugin_that_is_none_leaves_the_others_alone(clean_registry, monkeypatch, value, reason):
+    name = "ddim" if "Heun" in value else "theirs"
+    monkeypatch.setattr(registry, "entry_points", lambda group: [EntryPoint(name, value, group)])
+    registry._load.cache_clear()
+    assert lookup("ddim").cls.__module__ == "samplers.ddim" and "theirs" not in available()
+    assert reason in unavailable()[name]
+
+
+def test_names_are_those_of_files():
+    with pytest.raises(ValueError, match="not 'my/sampler'"):
+        register("my/sampler")(lookup("heun").cls)
 
 
 @pytest.mark.parametrize(
