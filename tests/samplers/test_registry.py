@@ -1,12 +1,16 @@
 """The registry: a new sampler takes one class, a wrong name gets a hint, a broken plugin a reason."""
 
+import re
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint
+from pathlib import Path
 
 import pytest
+import torch
 
 from samplers import registry
 from samplers.base import OptionError, ReverseSampler, Sampler
+from samplers.noise import ShardNoise
 from samplers.registry import available, did_you_mean, lookup, parse, register, unavailable
 
 
@@ -50,6 +54,21 @@ def test_a_new_sampler_takes_one_class(clean_registry):
 
     assert lookup("mine").options()["eta"] == 0.5
     assert lookup("mine").make(eta="0.25") == Mine(eta=0.25)
+
+
+def test_the_sampler_in_the_readme_works(clean_registry):
+    """It takes the steps of ancestral sampling, as DDPM's with the posterior's variance."""
+    readme = (Path(__file__).parents[2] / "README.md").read_text()
+    (example,) = [block for block in re.findall(r"```python\n(.*?)```", readme, re.S) if "@register" in block]
+    exec(example, {"__name__": "example"})
+    sigmas = torch.tensor([9.0, 3.0, 1.0, 0.1, 0.0], dtype=torch.float64)
+    noise = [ShardNoise(0, 0, (100, 3)) for _ in range(2)]
+    samplers = (lookup("euler-ancestral").make(), lookup("ddpm").make(variance="small"))
+    found = [
+        one.integrate(lambda x, sigma: x / (1 + sigma**2), 9 * n.initial(), sigmas, n)
+        for one, n in zip(samplers, noise, strict=True)
+    ]
+    torch.testing.assert_close(*found)
 
 
 def test_a_plugin_of_another_package_is_found_and_a_broken_one_listed_with_its_reason(clean_registry, monkeypatch):
