@@ -89,7 +89,7 @@ def solve(
     solver = _Solver(cells, tv, confidence, max_samples, seed, subspace_size(cells) if recycle else 0, progress)
     identity = {
         "problem": solver.problem, "seed": seed, "subspace": solver.subspace, "precision": cells.precision,
-        "tv": tv, "confidence": confidence, "heights": heights if heights is None else digest(torch.as_tensor(heights)),
+        "tv": tv, "confidence": confidence, "heights": heights if heights is None else digest(cells.inner(heights)),
     }  # fmt: skip
     keep = Checkpoint(Path(checkpoint), identity) if checkpoint is not None else None
     state = keep.load(cells.device) if keep else None
