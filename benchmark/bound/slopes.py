@@ -86,9 +86,8 @@ ORDERS = {"ddim": 1, "heun": 2, "dpm-solver-2s": 2, "dpm-solver++-2m": 2, "dpm-s
 def dimension_rate(dim: int, connected: bool, count: float) -> tuple[float, float]:
     """Range of the local exponent of N in W₂(ν_N, p) that theory allows around N = `count`.
 
-    Connected laws, d = 2: from N^(−1/2) to Gaussians' N^(−1/2) log N (Ledoux 2019, Talagrand
-    2018). d >= 3: from the asymptotic
-    N^(−1/d) to what holds while N is below e^d, when the nearest of N random points has the correlation
+    Connected laws, d = 2: from N^(−1/2) to Gaussians' N^(−1/2) log N (Ledoux 2019, Talagrand 2018). d >= 3: from the
+    asymptotic N^(−1/d) to what holds while N is below e^d, when the nearest of N random points has the correlation
     ρ = √(1 − N^(−2/d)) and W₂² ∝ 1 − ρ (random coding of a Gaussian source), of exponent −(1 + ρ)/2ρd.
     Separate modes: from N^(−1/4), their fluctuating counts, to the rate within a mode.
     """

@@ -95,7 +95,7 @@ def tightness(cells: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
     said = []
     if far:
         each = listed([f"{m:.2g} on {law}" for m, law in far])
-        rest = f", at most {near[-1][0]:.2g} on the {len(near)} others" if near else ""
+        rest = f", at most {near[-1][0]:.2g} elsewhere" if near else ""
         said.append(f"Law by law, the median bound is {each} times the error{rest}. So far above it says nothing.")
     said.append("The bound is this suite's own, of the form of the paper's, whose exact statement was not at hand.")
     said.append("The transport map enters the bound through its mass term alone, which is zero for a random latent.")

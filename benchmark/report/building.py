@@ -26,7 +26,8 @@ def make(results: Path, out: Path, progress: bool, jobs: int) -> Path:
     found = load(results)
     if not found.records:
         raise ReportError(
-            f"no finished run in {results / 'runs'}: make some with python -m benchmark.run --suite quick"
+            f"no finished run in {results / 'runs'}: make some with "
+            f"python -m benchmark.run --suite quick --out {results}"
         )
     try:
         for folder in ("tables", "figures"):

@@ -7,7 +7,7 @@ from functools import cache
 import seaborn as sns
 
 QUALITY = ("fid", "fd", "w2", "sliced_w2")
-"""Metrics of quality; the first that a problem has is the one that decides. Lower is better."""
+"""Metrics of quality; the first that a problem has is the one shown. Lower is better."""
 
 UNBIASED = {"w2": "w2_squared", "sliced_w2": "sliced_w2_squared"}
 """What is tested in the place of a metric of quality: the root of an estimate is cut off at 0, its square is not."""

@@ -238,7 +238,7 @@ def test_where_the_bound_says_nothing_is_said() -> None:
         for ratio in ratios
     ]
     said = tightness(known)[0]
-    assert "5e+02 on far-2 and 1e+09 on far-3 times the error, at most 1.4 on the 1 others" in said
+    assert "5e+02 on far-2 and 1e+09 on far-3 times the error, at most 1.4 elsewhere" in said
     assert len(tightness(known[:3])) == len(tightness(known)) - 1
 
 
