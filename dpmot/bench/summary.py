@@ -14,19 +14,20 @@ LEGEND = (
     "The first table of a section sums up those below it. ×20 (S): of a peer's settings S came first, after 20 times "
     "the seconds that dpmot took in the same race; bold if less than ten. > ×20: none came, and the setting with most "
     "time had so much; in italics if less than ten. Others > ×3: the others were stopped earlier than that, after 3 "
-    "times dpmot's seconds at least, and might have been faster. A race that did not go down to a level is compared "
-    "with dpmot's seconds of one that did."
+    "times dpmot's seconds at least, and might have been faster. Its schedule ended: by itself, before it came there. "
+    "A race that did not go down to a level is compared with dpmot's seconds of one that did."
 )
 
 
 @dataclass(frozen=True)
 class Run:
-    """What one run of a peer says of one level: its seconds, and dpmot's, until it came there or was stopped."""
+    """What one run of a peer says of one level: its seconds, and dpmot's, until it came there, ended or was stopped."""
 
     setting: str
     seconds: float
     unit: float
     came: bool
+    ended: bool  # by itself, without coming there
 
     @property
     def times(self) -> float:
@@ -69,30 +70,32 @@ def _cell(records: list[dict[str, Any]], peer: str, level: float) -> str:
     runs = list(_runs(records, peer, level))
     came = [run for run in runs if run.came]
     if not runs:
-        errors = {run["error"] for run in every}
-        return "its schedule ended" if ENDED in errors else "failed" if errors - {None} else "–"
+        return "failed" if any(run["error"] for run in every) else "–"
     best = min(came, key=lambda run: run.seconds) if came else max(runs, key=lambda run: run.seconds)
-    others = {run.setting for run in runs} - {run.setting for run in came} - {best.setting}
+    others = {run.setting for run in runs} - {run.setting for run in runs if run.came or run.ended} - {best.setting}
     longest = [max((run for run in runs if run.setting == one), key=lambda run: run.seconds) for one in others]
     shorter = [run.times for run in longest if run.seconds < ALIKE * best.seconds]
-    said, mark = f"×{best.times:.3g}" if came else more_than(best.times), "**" if came else "*"
+    if best.ended:
+        said, mark = f"its schedule ended at ×{best.times:.3g}", ""
+    else:
+        said, mark = (f"×{best.times:.3g}", "**") if came else (more_than(best.times), "*")
     said = f"{mark}{said}{mark}" if best.times < GOAL else said
-    said += f" ({best.setting})" if came and len({run["setting"] for run in every}) > 1 else ""
+    said += f" ({best.setting})" if (came or best.ended) and len({run["setting"] for run in every}) > 1 else ""
     return f"{said}; others {more_than(min(shorter))}" if shorter else said
 
 
 def _runs(records: list[dict[str, Any]], peer: str, level: float) -> Iterator[Run]:
-    """The peer's runs that say something of the level: not those that failed, or ended before they came there."""
+    """The peer's runs that say something of the level: not those that failed, or were after a higher one."""
     usual = next(unit for record in records if (unit := _seconds(record, level)))
     for record in records:
         unit = _seconds(record, level) or usual
         aimed = min((run["level"] for run in record["runs"] if run["solver"] == "dpmot"), default=level)
         for run in record["runs"]:
             if run["solver"] == peer and run["curve"]:
-                point = reached(run["curve"], level)
+                point, ended = reached(run["curve"], level), run["error"] == ENDED
                 seconds = point[0] if point else run["curve"][-1]["seconds"]
-                if point or not (run["error"] or reached(run["curve"], aimed)):
-                    yield Run(run["setting"], seconds, unit, bool(point))
+                if point or ended or not (run["error"] or reached(run["curve"], aimed)):
+                    yield Run(run["setting"], seconds, unit, bool(point), ended and not point)
 
 
 def _seconds(record: dict[str, Any], level: float) -> float | None:

@@ -222,7 +222,7 @@ def test_the_report_shows_time_and_samples_to_each_level(tmp_path):
         "| **dpmot**, seconds | 2–3 | 2 | not reached |",
         "| of which its certificate | 0.5 | 0.5 | not reached |",
         "| AE-OT (pyOMT), × dpmot | ×33.3 | ×50 | – |",
-        "| AlignFlow, × dpmot | **×0.667** | its schedule ended | – |",
+        "| AlignFlow, × dpmot | **×0.667** | its schedule ended at ×1.5 | – |",
         "| OTT-JAX, × dpmot | failed | failed | – |",
         "| POT, × dpmot | **×1** (default); others > ×0.333 | *> ×1.5*; others > ×0.5 | – |",
         "| other, × dpmot | – | – | – |",
