@@ -17,6 +17,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from benchmark.cache import cache_folder
+from benchmark.commands import command_line, positive
 from benchmark.data.arrays import open_images
 from benchmark.metrics import statistics, training
 from benchmark.metrics.base import Estimate, MetricError
@@ -31,9 +32,7 @@ from benchmark.workers import Workers
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
-    p = argparse.ArgumentParser(
-        prog="python -m benchmark.evaluate", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    p = command_line("benchmark.evaluate", __doc__)
     usual = ", ".join([*EXTRACTORS, "torch-fidelity:NAME"])
     add = p.add_argument
     add("images", type=Path, metavar="IMAGES")
@@ -46,24 +45,21 @@ def parser() -> argparse.ArgumentParser:
     add("--classifier", help="network of class logits for mmr and is (default on cifar10: cifar10_resnet56)")
     add("--import", dest="plugin", help="module to import first: it may register extractors with torch-fidelity")
     add("--against", type=Path, help="another sampler's images from the same noise: paired difference of FD")
-    add("--limit", type=int, help="use the first so many images")
+    add("--limit", type=positive, help="use the first so many images")
     add("--range", type=float, nargs=2, metavar=("LOW", "HIGH"), help="black and white in arrays of floats")
     add("--allow-unreadable", action="store_true", help="leave unreadable images out instead of refusing")
     add("--data", help="data root (default: $DPMOT_DATA)")
     add("--cache", type=Path, help="folder of cached reference features (default: $DPMOT_CACHE, else ~/.cache/dpmot)")
     add("--device", help="cpu, cuda ... (default: a GPU if there is one)")
-    add("--batch", type=int, help="images at a time (default: 1000 on a GPU, 100 on a CPU)")
+    add("--batch", type=positive, help="images at a time (default: 1000 on a GPU, 100 on a CPU)")
     add("--out", type=Path, help="write the values as JSON to this file")
     return p
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line; 0 on success, 2 for a user's mistake, which is named in one line."""
+    """Exit code: 0, 2 for a user's mistake, which is named in one line, 130 interrupted."""
     options = parser().parse_args(arguments)
     try:
-        for name in ("limit", "batch"):
-            if (value := getattr(options, name)) is not None and value < 1:
-                raise ValueError(f"--{name} must be at least 1, got {value}")
         with Workers.joined(options.device) as workers:
             values, description = evaluate(options, workers)
             if workers.first:
@@ -71,8 +67,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 if options.out:
                     write(options.out, {**description, "metrics": {name: asdict(e) for name, e in values.items()}})
     except (ValueError, OSError) as error:
-        print(f"evaluate: {str(error).splitlines()[0]}", file=sys.stderr)
+        print(f"error: {str(error).splitlines()[0]}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print("interrupted: features of references that are finished are kept", file=sys.stderr)
+        return 130
     return 0
 
 

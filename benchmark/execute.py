@@ -44,7 +44,10 @@ class Executor:
             "status": "ok",
             "error": None,
             "metrics": {},
-            "environment": environment.describe(str(run.problem.device)),
+            "environment": {
+                **environment.describe(str(run.problem.device)),
+                "sampler": environment.code(run.entry),
+            },
             "created": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
         }
         try:

@@ -1,9 +1,8 @@
 """Several runs at a time, each in a process of its own with one thread; on CUDA they take the GPUs in turn."""
 
 import multiprocessing
-import signal
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import as_completed
 from itertools import groupby
 from pathlib import Path
 
@@ -11,6 +10,7 @@ import torch
 
 from benchmark.execute import Executor
 from benchmark.plan import Case, Run, make_plan
+from benchmark.processes import processes
 from benchmark.store import Record, Store, canonical, key_of
 
 _runs: dict[str, Run] = {}
@@ -29,17 +29,9 @@ def execute_all(
         return
     runs = {key_of(run.config()): run for run in todo}
     groups = [list(keys) for _, keys in groupby(runs, lambda key: _fit_key(runs[key]))]
-    context = multiprocessing.get_context("spawn")
-    start = (list(cases), device, executor.store.root, executor.batch)
-    with ProcessPoolExecutor(jobs, context, _start, start) as pool:
-        try:
-            for done in as_completed([pool.submit(_carry_out, keys, anew) for keys in groups]):
-                yield from ((runs[record["key"]], record) for record in done.result())
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            for process in multiprocessing.active_children():
-                process.terminate()
-            raise
+    with processes(jobs, _start, list(cases), device, executor.store.root, executor.batch) as pool:
+        for done in as_completed([pool.submit(_carry_out, keys, anew) for keys in groups]):
+            yield from ((runs[record["key"]], record) for record in done.result())
 
 
 def _fit_key(run: Run) -> str:
@@ -48,10 +40,8 @@ def _fit_key(run: Run) -> str:
 
 
 def _start(cases: list[Case], device: str, root: Path, batch: int | None) -> None:
-    """Make a process ready; Ctrl-C is left to the main one."""
+    """Make a process ready."""
     global _executor
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    torch.set_num_threads(1)
     _runs.update((key_of(run.config()), run) for run in make_plan(cases, _own(device)).runs)
     _executor = Executor(Store(root), batch)
 

@@ -14,13 +14,14 @@ import argparse
 import os
 import sys
 import textwrap
+from collections import Counter
 from collections.abc import Iterable, Sequence
 
 import torch
 from tqdm import tqdm
 
-from benchmark import suites
-from benchmark.commands import command_line
+from benchmark import environment, suites
+from benchmark.commands import command_line, positive
 from benchmark.execute import Executor
 from benchmark.metrics import MetricError
 from benchmark.plan import Case, Plan, Run, make_plan
@@ -63,10 +64,10 @@ def parser() -> argparse.ArgumentParser:
     add("--out", default="local-results", metavar="DIR", help="results folder (default local-results)")
     add("--data", metavar="DIR", help="folder of the data sets (default $DPMOT_DATA, else ~/.cache/dpmot)")
     add("--device", default="auto", help="auto, cpu, cuda, cuda:1, ... (auto: cuda where there is one)")
-    add("--batch", type=int, metavar="N", help="samples that the network sees at once (default a whole shard)")
+    add("--batch", type=positive, metavar="N", help="samples that the network sees at once (default a whole shard)")
     add(
         "--jobs",
-        type=int,
+        type=positive,
         default=1,
         metavar="N",
         help="runs at a time, each in a process with one thread; they take the GPUs in turn (default 1)",
@@ -87,16 +88,12 @@ def main(argv: Sequence[str] | None = None) -> int:
             show_list()
             sys.stdout.flush()
             return 0
-        for name in ("batch", "jobs"):
-            value = getattr(arguments, name)
-            if value is not None and value < 1:
-                raise OptionError(f"--{name} must be at least 1, got {value}")
         asked, device = cases(arguments), pick_device(arguments.device)
         plan = make_plan(asked, device, strict=arguments.suite is None)
         for line in plan.left_out:
             print(f"left out: {line}")
         store = Store(arguments.out)
-        todo = plan.runs if arguments.force else [run for run in plan.runs if not store.finished(run.config())]
+        todo = plan.runs if arguments.force else unfinished(plan.runs, store)
         if arguments.dry_run:
             return show_plan(plan, todo)
         if len(todo) < len(plan.runs):
@@ -177,6 +174,22 @@ def pick_device(name: str) -> str:
     return name
 
 
+def unfinished(runs: Iterable[Run], store: Store) -> list[Run]:
+    """Those to carry out; says whose finished runs were made by another text of the sampler's module."""
+    left, edited = [], Counter[str]()
+    for run in runs:
+        record = store.finished(run.config())
+        if record is None:
+            left.append(run)
+            continue
+        made_by = record.get("environment", {}).get("sampler", {}).get("sha256")
+        if made_by and made_by != environment.code(run.entry)["sha256"]:
+            edited[f"{run.entry.origin} (version {run.sampler.version})"] += 1
+    for module, count in edited.items():
+        print(f"note: {module} was edited after {count} of its runs: raise the version if that changes the numbers")
+    return left
+
+
 def execute(done: Iterable[tuple[Run, Record]], count: int, store: Store) -> int:
     """Carry out runs with progress; 1 where one failed."""
     failed = []
@@ -218,7 +231,7 @@ def show_list() -> None:
     for name, entry in sorted(available().items()):
         preset = f" [{describe(entry.preset)}]" if entry.preset else ""
         print(f"  {name}{preset}: {entry.cls.summary}")
-        print(f"    {entry.cls.paper}; from {entry.origin}")
+        print(f"    {entry.cls.paper}; from {entry.package or entry.origin}")
         print(textwrap.fill(describe(entry.options()), 78, initial_indent="    ", subsequent_indent="    "))
     for name, reason in unavailable().items():
         print(f"  {name}: can't be used here: {reason}")

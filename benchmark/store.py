@@ -30,6 +30,10 @@ class StoreError(ValueError):
     """The results folder can't be used; the message is one line for the user."""
 
 
+class OtherSchema(StoreError):
+    """A record that another version of this project wrote, or will."""
+
+
 def canonical(config: Mapping[str, Any]) -> str:
     """JSON text that is the same for equal configurations: sorted keys, no spaces, no NaN."""
     return json.dumps(config, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
@@ -136,6 +140,9 @@ def _write_into(file: BinaryIO, write: Any) -> None:
 RUN = ("key", "config", "status", "metrics", "schema")
 """What a record of a run holds at least."""
 
+ESTIMATE = ("value", "low", "high", "count", "note")
+"""What it holds of every metric."""
+
 
 def read_record(path: Path, wanted: Sequence[str] = RUN) -> Record:
     """Read and check one record, of a run or of what else is kept under the key of its configuration.
@@ -150,17 +157,28 @@ def read_record(path: Path, wanted: Sequence[str] = RUN) -> Record:
     if not isinstance(record, dict) or any(name not in record for name in wanted):
         raise StoreError(f"{path}: not a record (needs {', '.join(wanted)})")
     if record["schema"] != SCHEMA:
-        raise StoreError(f"{path}: record of schema {record['schema']}, this version reads {SCHEMA}")
+        raise OtherSchema(f"{path}: record of schema {record['schema']}, this version reads {SCHEMA}")
     if key_of(record["config"]) != record["key"]:
         raise StoreError(f"{path}: the key does not fit the configuration (edited or damaged)")
+    if wanted == RUN:
+        try:
+            rows(record)
+        except (KeyError, TypeError, AttributeError) as error:
+            raise StoreError(f"{path}: damaged inside ({type(error).__name__}: {error})") from None
     return record
 
 
 def read_or_set_aside(path: Path, wanted: Sequence[str] = RUN) -> Record | None:
-    """A record; or None for a damaged one, which is named on standard error and renamed to `<name>.damaged`."""
+    """A record; or None for a damaged one, which is named on standard error and renamed to `<name>.damaged`.
+
+    One that cannot be opened, or is of another schema, is named and stays.
+    """
     try:
         return read_record(path, wanted)
-    except (OSError, StoreError) as error:
+    except (OSError, OtherSchema) as error:
+        print(f"warning: {error}; left out", file=sys.stderr)
+        return None
+    except StoreError as error:
         try:
             path.replace(path.with_name(path.name + ".damaged"))
             print(f"warning: {error}; set aside as {path.name}.damaged", file=sys.stderr)
@@ -198,33 +216,34 @@ def frame(records: Iterable[Record]) -> pd.DataFrame:
     """One row per finished record and metric value.
 
     Columns: problem, problem_options, sampler, label (sampler with the options that differ from its defaults), options
-    (the differing ones), nfe (asked), nfe_counted, seed, samples, metric, value, low, high, count, note, key,
-    fit_seconds, sampling_seconds.
+    (the differing ones), nfe (asked), nfe_counted, seed, samples, key, fit_seconds, sampling_seconds, metric, value,
+    low, high, count, note.
     """
-    rows = []
-    for record in records:
-        if record["status"] != "ok":
-            continue
-        config = record["config"]
-        problem, sampler = config["problem"], config["sampler"]
-        changed = describe(record.get("changed", {}))
-        for metric, estimate in record["metrics"].items():
-            rows.append(
-                {
-                    "problem": problem["name"],
-                    "problem_options": describe(problem["options"]),
-                    "sampler": sampler["name"],
-                    "label": f"{sampler['name']} ({changed})" if changed else sampler["name"],
-                    "options": changed,
-                    "nfe": config["nfe"],
-                    "nfe_counted": record["nfe"],
-                    "seed": config["seed"],
-                    "samples": config["samples"],
-                    "metric": metric,
-                    **{name: estimate.get(name) for name in ("value", "low", "high", "count", "note")},
-                    "key": record["key"],
-                    "fit_seconds": record["fit"]["seconds"],
-                    "sampling_seconds": record["sampling"]["seconds"],
-                }
-            )
-    return pd.DataFrame(rows)
+    return pd.DataFrame([row for record in records for row in rows(record)])
+
+
+def rows(record: Record) -> list[dict[str, Any]]:
+    """The rows of `frame` that a record gives: none where the run failed."""
+    if record["status"] != "ok":
+        return []
+    config = record["config"]
+    problem, sampler = config["problem"], config["sampler"]
+    changed = describe(record.get("changed", {}))
+    of_run = {
+        "problem": problem["name"],
+        "problem_options": describe(problem["options"]),
+        "sampler": sampler["name"],
+        "label": f"{sampler['name']} ({changed})" if changed else sampler["name"],
+        "options": changed,
+        "nfe": config["nfe"],
+        "nfe_counted": record["nfe"],
+        "seed": config["seed"],
+        "samples": config["samples"],
+        "key": record["key"],
+        "fit_seconds": record["fit"]["seconds"],
+        "sampling_seconds": record["sampling"]["seconds"],
+    }
+    return [
+        {**of_run, "metric": metric, **{name: estimate.get(name) for name in ESTIMATE}}
+        for metric, estimate in record["metrics"].items()
+    ]

@@ -13,9 +13,9 @@ import re
 import types
 import typing
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import MISSING, dataclass, fields, replace
 from functools import cache
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
 from typing import Any, TypeVar
 
 import samplers
@@ -28,12 +28,13 @@ S = TypeVar("S", bound=type[Sampler])
 
 @dataclass(frozen=True)
 class Entry:
-    """A registered sampler: its class, options fixed by its name, and where it comes from."""
+    """A registered sampler: its class, options fixed by its name, its module, and the package of a plugin."""
 
     name: str
     cls: type[Sampler]
     preset: Mapping[str, Any]
     origin: str
+    package: str | None = None
 
     def options(self) -> dict[str, Any]:
         """Every option with its default, in the order of the class."""
@@ -98,14 +99,22 @@ def _load() -> None:
             except ImportError as error:
                 _missing[module.name] = str(error)
     for point in entry_points(group=GROUP):
+        before = set(_entries)
         try:
-            loaded = point.load()
-            if isinstance(loaded, type) and issubclass(loaded, Sampler):
-                register(point.name)(loaded)
-            elif not inspect.ismodule(loaded):
-                raise TypeError(f"{point.value} is neither a Sampler class nor a module")
+            _plug_in(point)
         except (Exception, SystemExit) as error:  # a broken plugin of another package must not break the suite
             _missing[point.name] = f"{type(error).__name__}: {error}"
+        if point.dist:
+            for name in _entries.keys() - before:
+                _entries[name] = replace(_entries[name], package=f"{point.dist.name} {point.dist.version}")
+
+
+def _plug_in(point: EntryPoint) -> None:
+    loaded = point.load()
+    if isinstance(loaded, type) and issubclass(loaded, Sampler):
+        register(point.name)(loaded)
+    elif not inspect.ismodule(loaded):
+        raise TypeError(f"{point.value} is neither a Sampler class nor a module")
 
 
 def available() -> dict[str, Entry]:

@@ -21,7 +21,7 @@ from pathlib import Path
 
 from benchmark.bound import figures, grid, networks, runner, slopes, tables
 from benchmark.bound.mixtures import MIXTURES, mixture
-from benchmark.commands import command_line
+from benchmark.commands import command_line, positive
 from benchmark.store import Store, StoreError
 from samplers.base import OptionError
 
@@ -42,7 +42,7 @@ def parser() -> argparse.ArgumentParser:
     )
     add(
         "--jobs",
-        type=int,
+        type=positive,
         default=min(os.cpu_count() or 1, 8),
         metavar="N",
         help="processes (default: the cores, at most 8)",
@@ -57,8 +57,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = parser().parse_args(argv)
     folder = Path(arguments.out) / "bound"
     try:
-        if arguments.jobs < 1:
-            raise OptionError(f"--jobs must be at least 1, got {arguments.jobs}")
         for name in arguments.mixture or ():
             mixture(name)
         Store(arguments.out)  # complains where nothing can be written, before anything is measured

@@ -4,10 +4,9 @@ import json
 import os
 import tempfile
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import as_completed
 from datetime import UTC, datetime
 from itertools import groupby
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ from tqdm import tqdm
 from benchmark import environment
 from benchmark.bound.grid import Cell
 from benchmark.bound.measure import measure, violated
+from benchmark.processes import processes
 
 SCHEMA = 1
 CHUNK = 6
@@ -116,19 +116,9 @@ def _measured(cells: Sequence[Cell], folder: Path, jobs: int) -> Iterator[tuple[
         return
     groups = [list(group) for _, group in groupby(cells, lambda cell: (cell.mixture, cell.level))]
     groups = [group[start : start + CHUNK] for group in groups for start in range(0, len(group), CHUNK)]
-    with ProcessPoolExecutor(jobs, mp_context=get_context("spawn"), initializer=_one_thread) as pool:
-        try:
-            for future in as_completed([pool.submit(_group, group, folder) for group in groups]):
-                yield from future.result()
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
-
-
-def _one_thread() -> None:
-    import torch
-
-    torch.set_num_threads(1)
+    with processes(jobs) as pool:
+        for future in as_completed([pool.submit(_group, group, folder) for group in groups]):
+            yield from future.result()
 
 
 def _group(cells: Sequence[Cell], folder: Path) -> list[tuple[Cell, Record]]:

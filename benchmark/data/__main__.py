@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmark.commands import CommandLine
 from benchmark.data.arrays import DataError, data_root, open_images
 from benchmark.data.prepare import Source, check_hashes, open_source, split_by_count, split_celeba, write_dataset
 
@@ -31,7 +32,7 @@ KNOWN = {
 
 
 def parser() -> argparse.ArgumentParser:
-    top = argparse.ArgumentParser(
+    top = CommandLine(
         prog="python -m benchmark.data",
         description="Prepare image data as arrays: ROOT/NAME/SPLIT.npy (uint8 [N, H, W, 3]) and dataset.json.",
         epilog="Example: python -m benchmark.data prepare celeba --from img_align_celeba.zip --size 64",

@@ -1,13 +1,12 @@
 """The report as a whole: which figures there are, and everything written in order."""
 
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
 from functools import partial
-from multiprocessing import get_context
 from pathlib import Path
 
 from tqdm import tqdm
 
+from benchmark.processes import processes
 from benchmark.report import ReportError, pictures, verdict, website
 from benchmark.report.answer import answer
 from benchmark.report.curves import FIGURE, frontier, mode_mixture, ot_convergence, quality_against_nfe
@@ -65,7 +64,7 @@ def _draw_all(listed: list[Figure], folder: Path, progress: bool, jobs: int) -> 
     """Draw every figure, on `jobs` processes, this one among them; in the order given."""
     if jobs < 2:
         return _draw(listed, folder, progress)
-    with ProcessPoolExecutor(jobs - 1, mp_context=get_context("spawn")) as pool:
+    with processes(jobs - 1) as pool:
         parts = [pool.submit(_draw, listed[k::jobs], folder) for k in range(1, jobs)]
         drawn = _draw(listed[::jobs], folder, progress)
         drawn += [picture for part in parts for picture in part.result()]

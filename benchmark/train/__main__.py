@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from benchmark.commands import CommandLine, positive
 from benchmark.data.arrays import DataError
 from benchmark.train.classifier import train_classifier
 from benchmark.train.denoiser import Outputs, train_denoiser
@@ -17,16 +18,8 @@ from benchmark.train.recipes import CLASSIFIERS, DENOISERS
 from benchmark.workers import Workers, choose_device
 
 
-def positive(text: str) -> int:
-    """A count such as ``500000`` or ``12e6``."""
-    value = float(text)
-    if value < 1 or value != int(value):
-        raise argparse.ArgumentTypeError(f"must be a whole number of at least 1, not {text}")
-    return int(value)
-
-
 def parser() -> argparse.ArgumentParser:
-    top = argparse.ArgumentParser(
+    top = CommandLine(
         prog="python -m benchmark.train",
         description="Train the networks that the problems use. Recipes (architecture, learning rates, length) are in "
         "benchmark/train/recipes.py; the options here override them.",

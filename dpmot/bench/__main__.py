@@ -24,7 +24,7 @@ import torch.distributed as dist
 
 from . import race
 from .machine import describe, pinned
-from .targets import latents
+from .targets import SYNTHETIC, latents
 
 OURS = 0.4  # dpmot's part of --limit at most
 WORK = 0.7  # the peers' own part of what is left: the rest is for imports, compiling, and the judge
@@ -69,7 +69,7 @@ def _race_at(
     # The first launches compile kernels; a solve at another seed keeps that out of everybody's time.
     for _ in race.ours(targets, (0.3,), seed=1):
         pass
-    label, runs = f"race-{a.dataset}-n{a.targets}-s{sigma:g}{suffix}", []
+    label, runs = f"race-{_kind(a, name)}-n{a.targets}-s{sigma:g}{suffix}", []
     for run in race.ours(targets, levels, seconds=OURS * (deadline - time.monotonic())):
         print(f"  dpmot, TV ≤ {run['level']:g}: {run['seconds']:.2f} s, {run.pop('summary')}", flush=True)
         runs.append(run)
@@ -108,7 +108,7 @@ def _solve_at(a: argparse.Namespace, sigma: float, world: int, first: bool) -> N
     targets, name = latents(a.targets, sigma, a.data, a.dataset, side=a.side, device=_device(a))
     kind = "gpus" if targets.is_cuda else "cpus"
     layout = "sharded" if a.shard else ""
-    label = f"solve-{a.dataset}-n{a.targets}-d{targets.shape[1]}-s{sigma:g}-{kind}{world}{layout}"
+    label = f"solve-{_kind(a, name)}-n{a.targets}-d{targets.shape[1]}-s{sigma:g}-{kind}{world}{layout}"
     options = {"shard_targets": True} if a.shard else {}
     for _ in race.ours(targets, (0.3,), seed=1, **options):
         pass
@@ -157,8 +157,8 @@ def _maps(a: argparse.Namespace) -> None:
                 flush=True,
             )
             records.append({**_problem(sigma, name, targets), **record})
-            _store(a, f"maps-{a.dataset}-n{a.targets}", {"runs": records})
-    print(a.out / f"maps-{a.dataset}-n{a.targets}.json")
+            _store(a, label := f"maps-{_kind(a, name)}-n{a.targets}", {"runs": records})
+    print(a.out / f"{label}.json")
 
 
 def _report(a: argparse.Namespace) -> None:
@@ -166,6 +166,11 @@ def _report(a: argparse.Namespace) -> None:
 
     for path in [*report.write(a.out), *plane.draw(a.out)]:
         print(path)
+
+
+def _kind(a: argparse.Namespace, name: str) -> str:
+    """What the targets are, in the name of a file."""
+    return "synthetic" if name.startswith(SYNTHETIC) else a.dataset
 
 
 def _problem(sigma: float, name: str, targets: torch.Tensor) -> dict[str, Any]:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 SPLITS = ("train", "test")
+SYNTHETIC = "synthetic 1/f fields"
 
 
 def latents(
@@ -31,7 +32,7 @@ def latents(
         made = ", ".join(f"{count:,} {kind}" for kind, count in counts.items())
         name = dataset if list(counts) == ["train"] else f"{dataset} ({made})"
     else:
-        images, name = _fields(number, rng), "synthetic 1/f fields"
+        images, name = _fields(number, rng), SYNTHETIC
     images = images.to(device)
     if side != images.shape[-1]:
         images = torch.nn.functional.interpolate(images, size=(side, side), mode="bilinear")

@@ -75,9 +75,11 @@ def test_a_failed_run_is_not_finished(tmp_path):
         lambda text: "",
         lambda text: "[]",
         lambda text: text.replace('"nfe": 10', '"nfe": 9', 1),
-        lambda text: text.replace(f'"schema": {SCHEMA}', '"schema": 99'),
+        lambda text: text.replace('"seconds"', '"secs"'),
+        lambda text: text.replace('"w2": {', '"w2": 1, "x": {'),
+        lambda text: text.replace('"fit": {', '"fit": null, "x": {'),
     ],
-    ids=["cut", "empty", "no record", "edited", "other schema"],
+    ids=["cut", "empty", "no record", "edited", "no seconds", "no estimate", "no fit"],
 )
 def test_a_damaged_record_is_named_and_set_aside_and_the_rest_is_read(tmp_path, capsys, damage):
     store = Store(tmp_path)
@@ -88,6 +90,13 @@ def test_a_damaged_record_is_named_and_set_aside_and_the_rest_is_read(tmp_path, 
     warning = capsys.readouterr().err
     assert warning.count("\n") == 1 and path.name in warning
     assert path.with_name(path.name + ".damaged").exists() and not path.exists()
+
+
+def test_a_record_of_another_schema_is_named_and_stays(tmp_path, capsys):
+    path = Store(tmp_path).save(record(w2=0.5))
+    path.write_text(path.read_text().replace(f'"schema": {SCHEMA}', '"schema": 99'))
+    assert not read_records(tmp_path) and path.exists()
+    assert f"record of schema 99, this version reads {SCHEMA}; left out" in capsys.readouterr().err
 
 
 def test_arrays_come_back_and_damaged_ones_count_as_missing(tmp_path):

@@ -78,10 +78,20 @@ def test_a_plugin_of_another_package_is_found_and_a_broken_one_listed_with_its_r
     ]
     monkeypatch.setattr(registry, "entry_points", lambda group: points if group == registry.GROUP else [])
     registry._load.cache_clear()
-    assert issubclass(lookup("theirs").cls, Sampler)
+    assert issubclass(lookup("theirs").cls, Sampler) and lookup("theirs").package is None
     assert "no_such_package" in unavailable()["broken"]
     with pytest.raises(OptionError, match="can't be used here: ModuleNotFoundError"):
         lookup("broken")
+
+
+def test_a_plugins_package_is_known(clean_registry, monkeypatch, tmp_path):
+    folder = tmp_path / "yours-1.2.dist-info"
+    folder.mkdir()
+    (folder / "METADATA").write_text("Metadata-Version: 2.1\nName: yours\nVersion: 1.2\n")
+    (folder / "entry_points.txt").write_text(f"[{registry.GROUP}]\ntheirs = samplers.ddim:DDIM\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    registry._load.cache_clear()
+    assert lookup("theirs").package == "yours 1.2" and lookup("ddim").package is None
 
 
 @dataclass(frozen=True)

@@ -181,7 +181,6 @@ def test_a_missing_term_is_noticed(
     "arguments, message",
     [
         (["--mixture", "overlaping-8"], "unknown mixture 'overlaping-8'"),
-        (["--jobs", "0"], "--jobs must be at least 1"),
         (["--tables-only"], "no records"),
         (["--out", "/dev/null/results"], "can't write to the results folder"),
     ],

@@ -1,0 +1,83 @@
+"""Every command line complains in one line, and ends at once and quietly where it is interrupted."""
+
+import importlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from benchmark.processes import processes
+
+COMMANDS = ("run", "bound.__main__", "report.__main__", "evaluate", "train.__main__", "data.__main__")
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_an_unknown_option_gets_one_line(command, capsys):
+    with pytest.raises(SystemExit) as ended:
+        importlib.import_module(f"benchmark.{command}").main(["list", "--nosuch"])
+    error = capsys.readouterr().err
+    assert ended.value.code == 2
+    assert error.startswith("error: ") and error.count("\n") == 1 and "--help explains" in error
+
+
+@pytest.mark.parametrize(
+    "command, arguments, message",
+    [
+        ("run", ["--jobs", "0"], "--jobs: must be a whole number of at least 1, got 0"),
+        ("run", ["--batch", "-2"], "--batch: must be a whole number of at least 1, got -2"),
+        ("bound.__main__", ["--jobs", "0"], "--jobs: must be a whole number of at least 1, got 0"),
+        ("report.__main__", ["--jobs", "1.5"], "--jobs: must be a whole number of at least 1, got 1.5"),
+        ("evaluate", ["x.npz", "--limit", "-3"], "--limit: must be a whole number of at least 1, got -3"),
+        ("evaluate", ["x.npz", "--batch", "many"], "--batch: takes a whole number, not 'many'"),
+        ("train.__main__", ["denoiser", "--problem", "digits", "--images", "nan"], "at least 1, got nan"),
+        ("train.__main__", ["denoiser", "--problem", "digits", "--images", "inf"], "at least 1, got inf"),
+    ],
+)
+def test_counts_are_at_least_one(command, arguments, message, capsys):
+    with pytest.raises(SystemExit) as ended:
+        importlib.import_module(f"benchmark.{command}").main(arguments)
+    error = capsys.readouterr().err
+    assert ended.value.code == 2
+    assert message in error and error.count("\n") == 1
+
+
+def threads() -> str:
+    return os.environ["OMP_NUM_THREADS"]
+
+
+def test_processes_have_one_thread_and_leave_interrupts_alone():
+    before = os.environ.get("OMP_NUM_THREADS")
+    with processes(2) as pool:
+        handlers = [pool.submit(signal.getsignal, signal.SIGINT) for _ in range(4)]
+        assert {handler.result() for handler in handlers} == {signal.SIG_IGN}
+        assert pool.submit(threads).result() == "1"
+    assert os.environ.get("OMP_NUM_THREADS") == before
+    assert signal.getsignal(signal.SIGINT) is not signal.SIG_IGN
+
+
+def test_processes_end_at_once_where_the_block_fails():
+    begun = time.monotonic()
+    with pytest.raises(ValueError), processes(1) as pool:
+        running = pool.submit(time.sleep, 60)
+        while not running.running():
+            time.sleep(0.01)
+        raise ValueError
+    assert time.monotonic() - begun < 30
+
+
+@pytest.mark.skipif(os.name != "posix", reason="sends a signal to a process group")
+def test_an_interrupted_report_says_so_in_one_line(tmp_path):
+    results = Path(__file__).parents[2] / "results"
+    command = [sys.executable, "-m", "benchmark.report", "--results", str(results), "--out", str(tmp_path)]
+    report = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    while not (tmp_path / "figures").exists() and report.poll() is None:
+        time.sleep(0.01)
+    time.sleep(1)  # its processes have been started, and import
+    os.killpg(report.pid, signal.SIGINT)
+    _, said = report.communicate(timeout=60)
+    assert report.returncode == 130
+    assert said == "interrupted: the same command makes everything anew\n"
