@@ -18,10 +18,13 @@ def runs(
     seeds: Sequence[int] = SEEDS,
     samples: int | None = None,
 ) -> str:
-    """Runs of a sampler at a budget."""
-    asked = f"python -m benchmark.run --problem {problem.partition(' ')[0]} --sampler {sampler} --nfe {nfe}"
+    """Runs of a sampler at a budget; a problem that was run in several ways is `name (option=value, ...)`."""
+    name, _, ways = problem.removesuffix(")").partition(" (")
+    asked = f"python -m benchmark.run --problem {name} --sampler {sampler} --nfe {nfe}"
     asked += f" --seeds {' '.join(map(str, seeds))}" + (f" --samples {samples}" if samples else "")
-    return asked + (" --set" + "".join(f" {k}={v}" for k, v in options.items()) if options else "")
+    settings = [f"{k}={v}" for k, v in (options or {}).items()]
+    settings += [f"problem.{way}" for way in ways.split(", ") if way]
+    return asked + (f" --set {' '.join(settings)}" if settings else "")
 
 
 def pair(results: Results, problem: str, first: tuple[str, int], second: tuple[str, int]) -> str:

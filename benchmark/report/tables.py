@@ -12,7 +12,7 @@ from benchmark.report.comparing import OURS, compare, few_budget
 from benchmark.report.latex import latex
 from benchmark.report.reading import Results, groups, rows_of, slug
 from benchmark.report.statistics import Interval, mean_interval
-from benchmark.report.vocabulary import FAMILIES, MAIN, family, metric, rank, title
+from benchmark.report.vocabulary import FAMILIES, MAIN, UNBIASED, family, metric, rank, title
 
 MOST_DECIMALS = 5
 
@@ -123,6 +123,8 @@ def results_table(results: Results, problem: str) -> Table:
         lead = {"sampler": title(name), "options": str(results.at(problem, label, budget)["options"].iloc[0])}
         _add(table, results, problem, label, budget, names, lead)
     _mark_best(table, names)
+    if cut := [metric(name).label for name in UNBIASED if any(row.get(name) == 0 for row in table.numbers)]:
+        table.caption += f" A zero of {' or '.join(cut)} is cut off: the unbiased square was below it in every run."
     return table
 
 

@@ -1,10 +1,13 @@
 """Which runs make an arm, which arms may be compared, and what a verdict says of those that are missing."""
 
+import shlex
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from benchmark import run
+from benchmark.report import needs
 from benchmark.report.claims import NOT_SUPPORTED, SUPPORTED, UNDECIDED
 from benchmark.report.comparing import compare
 from benchmark.report.reading import arrange
@@ -39,6 +42,14 @@ def test_a_rival_with_one_seed_is_missed_and_asked_for() -> None:
     assert found["C2"].status == found["C3"].status == UNDECIDED
     asked = "python -m benchmark.run --problem digits --sampler unipc --nfe 5 --seeds 0 1 2 3 4 --samples 1000"
     assert found["C2"].needs == found["C3"].needs == (f"{asked} --set grid=edm",)
+
+
+def test_what_is_asked_for_names_the_options_of_a_problem_run_in_several_ways() -> None:
+    assert needs.runs("digits", "heun", 5, seeds=(0,)).endswith("--problem digits --sampler heun --nfe 5 --seeds 0")
+    asked = needs.runs("mixture (dim=64, width=0.1)", "dpmot", 10, {"tv": 0.1}, (0, 1))
+    assert asked.endswith("--seeds 0 1 --set tv=0.1 problem.dim=64 problem.width=0.1")
+    [case] = run.cases(run.parser().parse_args(shlex.split(asked)[3:]))
+    assert case.problem == "mixture" and case.problem_options == {"dim": "64", "width": "0.1"}
 
 
 def test_a_long_run_with_one_seed_may_be_the_best() -> None:

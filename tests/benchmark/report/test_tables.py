@@ -9,8 +9,9 @@ import pytest
 from scipy import stats
 
 from benchmark.report.latex import latex
-from benchmark.report.reading import Results
-from benchmark.report.tables import Cell, tables
+from benchmark.report.reading import Results, arrange
+from benchmark.report.tables import Cell, results_table, tables
+from tests.benchmark.report.synthetic import record
 
 
 def by_hand(root: Path, problem: str, sampler: str, nfe: int, metric: str) -> pd.Series:
@@ -51,6 +52,13 @@ def test_best_of_each_budget_is_bold(built: Path) -> None:
     bold = [i for i, row in enumerate(rows[2:]) if row[column].startswith("**")]
     called = numbers[numbers["nfe_counted"] > 0]
     assert bold == sorted(called.groupby("nfe")["w2"].idxmin())
+
+
+def test_a_zero_that_is_cut_off_is_explained() -> None:
+    for value, said in ((0.0, True), (0.1, False)):
+        runs = [record("mixture2d", "ddim", 10, seed, {"w2": value, "copy_share": 0.0}) for seed in (0, 1)]
+        caption = results_table(arrange(runs, Path("nowhere")), "mixture2d").caption
+        assert ("A zero of W₂ is cut off" in caption) == said
 
 
 def test_frontier_and_controls(built: Path) -> None:
