@@ -28,6 +28,7 @@ class Scale:
             two arms are equal takes more of them to show.
         latents: options of the transport's targets.
         released: how many targets the released code's scheme gets.
+        iterations: of that scheme's Adam in further rows: as many as the release takes, where that is soon done.
         students: options of the distilled samplers, by name; none where the denoiser is no network.
     """
 
@@ -36,17 +37,19 @@ class Scale:
     more_seeds: tuple[int, ...]
     latents: Mapping[str, Any]
     released: int
+    iterations: tuple[int, ...] = ()
     students: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
 
 SCALES = {
-    "mixture2d": Scale(1000, (0, 1, 2, 3, 4), tuple(range(5, 15)), {"count": 500}, 500),
+    "mixture2d": Scale(1000, (0, 1, 2, 3, 4), tuple(range(5, 15)), {"count": 500}, 500, (1000,)),
     "digits": Scale(
         500,
         (0, 1, 2, 3, 4),
         tuple(range(5, 15)),
         {"count": 1297},  # all training images
         1297,
+        (1000,),
         {
             "progressive-distillation": {"images": 20_000, "teacher": 40},
             "consistency-distillation": {"images": 40_000, "lr": 1e-3},
@@ -58,6 +61,7 @@ SCALES = {
         (),
         {"count": 50_000},
         10_000,
+        (),
         {
             "progressive-distillation": {"images": 500_000, "batch": 512, "lr": 2e-4},
             "consistency-distillation": {"images": 1_000_000, "batch": 512, "lr": 2e-4},
@@ -94,7 +98,8 @@ def every_arm(problem: str) -> list[Case]:
     cases += [case("copy-target", (0,), **random), case("held-out", (0,))]
     released: dict[str, Any] = {"count": scale.released, "iterations": 100}
     cases += [case("dpmot-released", (6, 11, 21), **released)]
-    return [*cases, case("dpmot-released", (11,), **released, level="matched")]
+    cases += [case("dpmot-released", (11,), **released, level="matched")]
+    return cases + [case("dpmot-released", (11,), **released | {"iterations": count}) for count in scale.iterations]
 
 
 def suite(name: str) -> list[Case]:

@@ -1,5 +1,6 @@
 """Comparisons, and what to keep in mind beside them, in plain words."""
 
+import re
 from collections.abc import Mapping, Sequence
 
 from benchmark.report.comparing import COPY, OURS, RANDOM, REAL, RELEASED, Comparison, few_budget, show
@@ -99,16 +100,28 @@ def context(results: Results) -> list[str]:
 
 
 def released(results: Results) -> list[str]:
-    """How far the released scheme's heights are from a solution of its OT problem."""
-    found = []
+    """How far the released scheme's heights are from a solution of its OT problem, and what more iterations change."""
+    found, further = [], []
     for problem in results.problems:
         for budget in results.budgets(problem, RELEASED)[:1]:
-            fit = results.records[results.at(problem, RELEASED, budget)["key"].iloc[0]].get("fit") or {}
-            if "in_sample_tv" in (info := fit.get("info") or {}):
-                found.append(f"{info['in_sample_tv']:.1%} after {info['iterations']:,} iterations on {problem}")
+            found += [f"{tv} iterations on {problem}" for tv in _in_sample(results, problem, RELEASED, budget)]
+        for arm in results.arms(problem, base=False):
+            if re.fullmatch(rf"{RELEASED} \(iterations=\d+\)", arm):
+                budget, name = results.budgets(problem, arm)[0], results.quality(problem) or ""
+                here, main = (show(name, results.by_seed(problem, a, budget, name).mean()) for a in (arm, RELEASED))
+                instead = f"{metric(name).label} at {budget} NFE is {here} in the place of {main}"
+                further += [f"{tv} on {problem}, where {instead}" for tv in _in_sample(results, problem, arm, budget)]
     if not found:
         return []
-    return [
+    said = (
         f"The rows of the released scheme are of a transport that is not solved: TV {listed(found)}, over the samples "
         "of the last one. The release itself goes from iteration 9,000 to 10,000, on heights that it does not ship."
-    ]
+    )
+    return [f"{said} Of further rows: TV {listed(further)}." if further else said]
+
+
+def _in_sample(results: Results, problem: str, arm: str, budget: int) -> list[str]:
+    """TV of the released scheme's last iteration over its own samples, and how many iterations, where recorded."""
+    runs = results.at(problem, arm, budget)
+    info = (results.records[runs["key"].iloc[0]].get("fit") or {}).get("info") or {} if len(runs) else {}
+    return [f"{info['in_sample_tv']:.1%} after {info['iterations']:,}"] if "in_sample_tv" in info else []

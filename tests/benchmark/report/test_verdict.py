@@ -196,6 +196,12 @@ def test_an_unsolved_transport_of_the_released_scheme_is_said() -> None:
     records = [*both(), *(record("digits", "dpmot-released", 11, s, {"fd": 3.0}, info=info) for s in (0, 1))]
     [said] = [text for text in context(arrange(records, Path("nowhere"))) if "released" in text]
     assert "98.7% after 100 iterations on digits" in said
+    info = {"in_sample_tv": 0.063, "iterations": 1000}
+    more = {"changed": {"iterations": 1000}, "info": info}
+    records += [record("digits", "dpmot-released", 11, 0, {"fd": 2.5}, **more)]
+    [said] = [text for text in context(arrange(records, Path("nowhere"))) if "released" in text]
+    assert said.endswith("TV 6.3% after 1,000 on digits, where FD at 11 NFE is 2.5 in the place of 3.")
+    records.pop()
     [solve] = [s for s in solves(arrange(records, Path("nowhere"))) if s["arm"] == "dpmot-released"]
     assert (solve["tv"], solve["empty_cells"], solve["converged"]) == (0.987, 493, False)
 
