@@ -117,7 +117,7 @@ def released(results: Results) -> list[str]:
         f"The rows of the released scheme are of a transport that is not solved: TV {listed(found)}, over the samples "
         "of the last one. The release itself goes from iteration 9,000 to 10,000, on heights that it does not ship."
     )
-    return [f"{said} Of further rows: TV {listed(further)}." if further else said]
+    return [f"{said} Of further rows: TV {'; '.join(further)}." if further else said]
 
 
 def _in_sample(results: Results, problem: str, arm: str, budget: int) -> list[str]:
