@@ -13,7 +13,7 @@ from torch import Tensor
 from .assign import Assignment, assign, top
 from .operands import columns, duplicates, finite, gram_factor, raw_rows, rounded, row_keys
 from .problem import Gaussian, SemiDiscreteProblem, as_numbers
-from .ranks import gathered, memory_errors, share, stacked, summed, to_shard
+from .ranks import gathered, memory_errors, share, stacked, summed, to_shard, usable
 
 STREAMS = {"start": 1, "burn-in": 2, "descent": 3, "certificate": 4, "facets": 5}
 PRECISIONS = {
@@ -81,7 +81,7 @@ class Cells:
 
         shard_targets: keep on each rank of the process group only its share of the rows; "auto": if all don't fit.
         """
-        device = torch.device(device) if device is not None else problem.targets.device
+        device = usable(device) if device is not None else problem.targets.device
         auto = precision == "auto"
         if auto:
             precision = "fp16" if device.type == "cuda" else "fp32"
@@ -122,6 +122,7 @@ class Cells:
             sharded = sharded and to_shard([len(first)], device, dtype, True)  # or some rank would have none
             own = share(len(first)) if sharded else range(len(first))
             masses = torch.zeros(len(first), dtype=torch.float64, device=device).index_add_(0, group, masses)
+            masses /= masses.sum()  # rounding may have brought the only one above 1
         reduced = isinstance(problem.source, Gaussian) and problem.dim > len(first) > 1 and not sharded
         if reduced:
             targets = finite(gram_factor(problem, first, scale, device).to(dtype))

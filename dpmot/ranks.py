@@ -1,4 +1,4 @@
-"""Targets shared by rows among the ranks of a process group, for when one GPU cannot hold them; want of memory."""
+"""Where the work is done: on which device, with targets shared by rows among ranks where one GPU cannot hold them."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -8,6 +8,19 @@ import torch.distributed as dist
 from torch import Tensor
 
 FITS = 0.6  # share of a GPU's memory that the operands may take before they are shared among the GPUs
+
+
+def usable(device: torch.device | str) -> torch.device:
+    """A device to work on. ValueError of one line where it is none, or not here."""
+    try:
+        found = torch.device(device)
+        torch.empty(0, device=found)
+    except torch.OutOfMemoryError:
+        raise
+    except (RuntimeError, AssertionError, TypeError, NotImplementedError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise ValueError(f"can't work on device {str(device)!r}: {reason}") from None
+    return found
 
 
 def to_shard(shape: Sequence[int], device: torch.device, dtype: torch.dtype, asked: bool | str) -> bool:

@@ -182,6 +182,8 @@ def _write(path: str | Path, tensors: dict[str, Tensor], meta: dict[str, Any]) -
         cpu = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
         save_file(cpu, aside, metadata={"dpmot": json.dumps(meta)})
         aside.replace(path)
+    except SafetensorError as error:
+        raise OSError(f"can't write {path}: {error}") from None
     finally:
         aside.unlink(missing_ok=True)
 

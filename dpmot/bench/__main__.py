@@ -22,6 +22,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
+from ..ranks import usable
 from . import race
 from .machine import describe, pinned
 from .targets import SYNTHETIC, latents
@@ -187,7 +188,7 @@ def _store(a: argparse.Namespace, label: str, record: dict[str, Any]) -> None:
 
 
 def _device(a: argparse.Namespace) -> str:
-    return getattr(a, "device", None) or ("cuda" if torch.cuda.is_available() else "cpu")
+    return str(usable(getattr(a, "device", None) or ("cuda" if torch.cuda.is_available() else "cpu")))
 
 
 def _parser() -> argparse.ArgumentParser:

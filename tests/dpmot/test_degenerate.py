@@ -19,8 +19,13 @@ def test_running_out_of_samples_is_said():
 
 @pytest.mark.parametrize(
     "targets",
-    [torch.zeros(1, 3), torch.ones(5, 3), torch.tensor([[0.0, 0], [0, 0], [1, 1], [1, 1], [1, 1]])],
-    ids=["one", "all-equal", "duplicates"],
+    [
+        torch.zeros(1, 3),
+        torch.ones(5, 3),
+        torch.ones(20, 3),  # whose masses, all that of one cell, add up to a little more than 1
+        torch.tensor([[0.0, 0], [0, 0], [1, 1], [1, 1], [1, 1]]),
+    ],
+    ids=["one", "all-equal", "more-equal", "duplicates"],
 )
 def test_degenerate_targets(targets):
     problem = SemiDiscreteProblem(targets)
@@ -30,6 +35,24 @@ def test_degenerate_targets(targets):
     for point in targets.unique(dim=0):
         share = (targets == point).all(1).double().mean()
         assert abs((y == point).all(1).double().mean() - share) < 0.05
+
+
+def test_equal_targets_of_any_number_are_one_cell():
+    for n in range(1, 200):
+        assert Cells.of(SemiDiscreteProblem(torch.ones(n, 2))).masses.tolist() == [1.0]
+
+
+@pytest.mark.parametrize("device", ["tpu9000", "cuda:99", 1.5])
+def test_a_device_that_is_not_here_gets_one_line(device):
+    with pytest.raises(ValueError, match=f"can't work on device '{device}'") as error:
+        solve(SemiDiscreteProblem(normal(5, 3)), device=device)
+    assert "\n" not in str(error.value)
+
+
+def test_a_state_that_cannot_be_kept_is_said(tmp_path):
+    with pytest.raises(OSError, match=r"can't write .*nowhere.*No such file") as error:
+        solve(SemiDiscreteProblem(normal(50, 3)), checkpoint=tmp_path / "nowhere" / "state.safetensors")
+    assert "\n" not in str(error.value)
 
 
 def test_rounding_merges_no_targets():
