@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from .assign import Assignment, assign, top
-from .operands import columns, duplicates, finite, gram_factor, raw_rows, rounded, row_keys
+from .operands import columns, coordinates, duplicates, finite, gram_factor, narrow_span, raw_rows, rounded, row_keys
 from .problem import Gaussian, SemiDiscreteProblem, as_numbers
 from .ranks import gathered, memory_errors, share, stacked, summed, to_shard, usable
 
@@ -48,8 +48,11 @@ class Cells:
     group: [N], the distinct target of each target, or None when all differ. masses: [n] float64.
     first: [n], the lowest index of each group. keys: [N] int64, hashes of the raw targets.
 
-    With d > n and a Gaussian source the targets are replaced by the rows of L, where LLᵀ is their Gram matrix: for
-    x ~ N(0, I) the scores Zx then have the same law as Lw, w ~ N(0, I) in n dimensions (the QR reduction Zᵀ = QLᵀ,
+    Where the targets span few of the d dimensions (`span` [r, d], an orthonormal basis, r ≤ 64), their coordinates in
+    that span take their place: source samples are projected to it, or drawn there if the source is Gaussian.
+
+    Else, with d > n and a Gaussian source, the targets are replaced by the rows of L, where LLᵀ is their Gram matrix:
+    for x ~ N(0, I) the scores Zx then have the same law as Lw, w ~ N(0, I) in n dimensions (the QR reduction Zᵀ = QLᵀ,
     without the Q). A given x has the coordinates w = Qᵀx; `basis` is Qᵀ, made when first asked for. Sharded targets
     are not reduced.
     """
@@ -67,6 +70,7 @@ class Cells:
     precision: str
     reduced: bool = False
     sharded: bool = False
+    span: Tensor | None = None
 
     @classmethod
     def of(
@@ -123,13 +127,20 @@ class Cells:
             own = share(len(first)) if sharded else range(len(first))
             masses = torch.zeros(len(first), dtype=torch.float64, device=device).index_add_(0, group, masses)
             masses /= masses.sum()  # rounding may have brought the only one above 1
+        shift = mean.to(device)
+        span = narrow_span(problem, first, device) if len(first) > 2 and not sharded else None
+        if span is not None:
+            targets = coordinates(problem, first, span, scale, dtype)
+            if len(row_keys(targets).unique()) == len(first):
+                return cls(
+                    problem, targets, own, masses, scale, std, shift, group, first, keys, precision, True, span=span
+                )
         reduced = isinstance(problem.source, Gaussian) and problem.dim > len(first) > 1 and not sharded
         if reduced:
             targets = finite(gram_factor(problem, first, scale, device).to(dtype))
         else:
             rows = own if group is None else first[own.start : own.stop]
             targets = rounded(problem, rows, scale, device, dtype)
-        shift = mean.to(device)
         return cls(problem, targets, own, masses, scale, std, shift, group, first, keys, precision, reduced, sharded)
 
     def _rounded_keys(self) -> Tensor:
@@ -154,6 +165,11 @@ class Cells:
         return self.targets.shape[1]
 
     @property
+    def intrinsic(self) -> int:
+        """Dimension of the targets' span where it is known to be narrow, else d."""
+        return self.problem.dim if self.span is None else self.dim
+
+    @property
     def unit(self) -> float:
         """One internal height in the user's units."""
         return self.scale * self.std
@@ -170,8 +186,10 @@ class Cells:
 
     @cached_property
     def basis(self) -> Tensor:
-        """Qᵀ = L⁻¹Z, [n, d] in at least float32: what takes points to the coordinates of the reduced targets."""
+        """Qᵀ, `span` or L⁻¹Z [n, d], in at least float32: takes points to the coordinates of the reduced targets."""
         dtype = torch.promote_types(self.targets.dtype, torch.float32)
+        if self.span is not None:
+            return self.span.to(dtype)
         with memory_errors("no room for the basis of the targets' span, [N, d]"):
             factor = gram_factor(self.problem, self.first, self.scale, self.device)
             out, done = torch.empty(self.num, self.problem.dim, dtype=dtype, device=self.device), 0
@@ -209,9 +227,9 @@ class Cells:
     def draw(self, count: int, rng: torch.Generator) -> Tensor:
         """`count` fresh source samples as operands."""
         dtype = torch.promote_types(self.targets.dtype, torch.float32)
-        if self.reduced:
+        if self.reduced and isinstance(self.problem.source, Gaussian):
             like = {"generator": rng, "device": self.device, "dtype": dtype}
-            return torch.randn(count, self.num, **like).to(self.targets.dtype)  # type: ignore[call-overload]
+            return torch.randn(count, self.dim, **like).to(self.targets.dtype)  # type: ignore[call-overload]
         return self.embed(self.problem.draw(count, rng, self.device, dtype))
 
     def assign(

@@ -10,6 +10,8 @@ from .problem import SemiDiscreteProblem
 JITTER = 1e-14  # relative variance added before a Cholesky factor, ten times as much whenever it fails
 TRIES = 12
 BLOCK = 2**27  # numbers prepared at once
+NARROW = 64  # largest dimension of a span that targets are reduced to where they have more coordinates
+ROUNDING = 8.0  # what may lie outside of it, in units of the targets' own rounding
 
 
 def raw_rows(problem: SemiDiscreteProblem, rows: range | Tensor, device: torch.device) -> Iterator[Tensor]:
@@ -69,6 +71,39 @@ def gram_factor(problem: SemiDiscreteProblem, rows: Tensor, scale: float, device
         q = torch.linalg.solve_triangular(factor, z, upper=False)
         gram.addmm_(q, q.T)
     return torch.mm(factor, _cholesky(gram), out=gram)
+
+
+def narrow_span(problem: SemiDiscreteProblem, rows: Tensor, device: torch.device) -> Tensor | None:
+    """Orthonormal basis [r, d] float64 of the span of the centred targets, where they have more coordinates than it.
+
+    That is where r ≤ 64, and less than both d and the number of targets alone would make it. Found from rows spread
+    evenly, and tried on all: what lies outside must be of the size of the targets' own rounding. Else None.
+    """
+    most = min(NARROW, problem.dim - 1, len(rows) - 2)
+    some = rows[torch.linspace(0, len(rows) - 1, min(len(rows), 2 * NARROW + 2)).long().to(rows.device)]
+    mean = problem.target_mean.to(device)
+    raw = torch.cat([block.double() for block in raw_rows(problem, some, device)])
+    rounding = ROUNDING * torch.finfo(problem.targets.dtype).eps * float(raw.norm(dim=1).max())
+    z = raw - mean
+    squares, vectors = (part.to(device) for part in torch.linalg.eigh((z @ z.T).cpu()))
+    inside = squares > rounding**2 * len(z)
+    if not 0 < int(inside.sum()) <= most:
+        return None
+    basis = torch.linalg.qr(z.T @ (vectors[:, inside] / squares[inside].sqrt())).Q.T
+    for block in raw_rows(problem, rows, device):
+        z = block.double() - mean
+        if float((z - z @ basis.T @ basis).norm(dim=1).max()) > rounding:
+            return None
+    return basis
+
+
+def coordinates(
+    problem: SemiDiscreteProblem, rows: Tensor, basis: Tensor, scale: float, dtype: torch.dtype
+) -> Tensor:  # fmt: skip
+    """Those of (y_j − ȳ)/scale in an orthonormal basis [r, d], rounded to the operands' type: [n, r]."""
+    mean, device = problem.target_mean.to(basis.device), basis.device
+    parts = [((block.double() - mean) @ basis.T).div_(scale) for block in raw_rows(problem, rows, device)]
+    return finite(torch.cat(parts).to(dtype))
 
 
 def _cholesky(gram: Tensor) -> Tensor:

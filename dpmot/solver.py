@@ -219,7 +219,7 @@ class _Solver:
             error = found.counts / found.total - self.cells.masses
             state.heights -= newton.move(error, state.matrix, state.edges, gap, state.step)
         else:  # in low dimension cells touch few others, and errors of long wavelength need the larger step
-            kappa = KAPPA["low" if self.cells.problem.dim <= 16 else "high"]
+            kappa = KAPPA["low" if self.cells.intrinsic <= 16 else "high"]
             state.heights -= kappa * state.step**-0.5 * gap * relative
         state.average += (state.heights - state.average) * ((1 + POWER) / (state.step + POWER))
         if state.step <= LIFTING:  # a cell that stays empty would recover too slowly
@@ -301,7 +301,7 @@ class _Solver:
 def _closed_forms(cells: Cells) -> list[Tensor]:
     """Starts for high dimension and, where d is small, for a normal target law: h = −½zᵀA⁻¹z with A = Cov(z)^½."""
     starts = [-_quantile(cells.masses) * cells.norms]
-    if cells.problem.dim <= 64 and not cells.reduced:
+    if cells.intrinsic <= 64 and (cells.span is not None or not cells.reduced):
         z = cells.targets.double()
         values, vectors = torch.linalg.eigh(cells.summed(z.T @ (z * cells.of_own(cells.masses)[:, None])))
         inverse = torch.where(values > 1e-9 * values.max(), values, torch.inf).rsqrt()
