@@ -85,6 +85,8 @@ class Cells:
 
         shard_targets: keep on each rank of the process group only its share of the rows; "auto": if all don't fit.
         """
+        if not isinstance(problem, SemiDiscreteProblem):
+            raise ValueError(f"problem must be a SemiDiscreteProblem, got {type(problem).__name__}")
         device = usable(device) if device is not None else problem.targets.device
         auto = precision == "auto"
         if auto:

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from .cells import STREAMS, Cells
-from .problem import SemiDiscreteProblem
+from .problem import SemiDiscreteProblem, fraction, whole
 from .sampling import histogram
 
 CHI2_SHARE = 0.95  # of the error probability, for the bound through χ²
@@ -88,12 +88,9 @@ def certify(
     The statement holds for heights chosen independently of these samples: give another seed to certify again.
     device, precision, shard_targets: as for `solve`.
     """
-    if not 0 < confidence < 1:
-        raise ValueError(f"confidence must lie between 0 and 1, got {confidence}")
+    confidence, seed = fraction(confidence, "confidence"), whole(seed, "seed")
     cells = Cells.of(problem, device, precision, shard_targets)
-    samples = max(100 * cells.num, 20_000) if samples is None else samples
-    if samples < 2:
-        raise ValueError(f"a certificate needs at least 2 samples, got {samples}")
+    samples = max(100 * cells.num, 20_000) if samples is None else whole(samples, "samples of a certificate", 2)
     counts = histogram(cells, cells.inner(heights), samples, (seed, STREAMS["certificate"], 0)).counts
     return from_counts(counts, cells.masses, 1 - confidence, cells.first)
 

@@ -15,7 +15,7 @@ from torch import Tensor
 from .assign import in_blocks, soft_assign
 from .cells import Cells
 from .operands import row_keys
-from .problem import SemiDiscreteProblem, as_numbers
+from .problem import SemiDiscreteProblem, as_numbers, whole
 from .ranks import memory_errors, summed
 
 ROWS = 2**14  # samples mapped at once
@@ -105,8 +105,9 @@ class TopKMap(_Map):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.k < 1:
-            raise ValueError(f"k must be at least 1, got {self.k}")
+        whole(self.k, "k", 1)
+        if not self.angle >= 0:
+            raise ValueError(f"angle must not be negative, got {self.angle}")
         if self.weight is not None and not 0 <= self.weight <= 1:
             raise ValueError(f"weight must lie in [0, 1], got {self.weight}")
 

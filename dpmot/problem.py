@@ -13,6 +13,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
+from numbers import Real
 from typing import Any
 
 import torch
@@ -81,8 +82,9 @@ class SemiDiscreteProblem:
             targets = targets.float()
         if not all(bool(block.isfinite().all()) for block in targets.split(8192)):
             raise ValueError("targets must be finite: found NaN or infinity")
-        if not callable(self.source):
-            raise ValueError(f"source must be Gaussian, Uniform or a callable, got {type(self.source).__name__}")
+        if not callable(self.source) or isinstance(self.source, type):
+            got = f"the class {self.source.__name__}" if isinstance(self.source, type) else type(self.source).__name__
+            raise ValueError(f"source must be Gaussian(), Uniform() or a callable, got {got}")
         object.__setattr__(self, "targets", targets.detach())
         object.__setattr__(self, "masses", _checked_masses(self.masses, targets))
 
@@ -148,7 +150,23 @@ def as_numbers(values: Any, name: str) -> Tensor:
         raise ValueError(f"{name} must be an array of numbers, got {type(values).__name__}") from None
     if tensor.dtype == torch.bool or tensor.is_complex():
         raise ValueError(f"{name} must be real numbers, got {tensor.dtype}")
-    return tensor
+    return tensor.detach()
+
+
+def fraction(value: Any, name: str) -> float:
+    """A number between 0 and 1, both excluded; ValueError for anything else."""
+    if not isinstance(value, Real) or not 0 < float(value) < 1:
+        raise ValueError(f"{name} must lie between 0 and 1, got {value!r}")
+    return float(value)
+
+
+def whole(value: Any, name: str, least: float = -math.inf) -> int:
+    """A whole number of any type, at least `least`; ValueError for anything else."""
+    number = isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
+    if not number or value < least or value % 1:
+        kind = "a whole number" if least == -math.inf else f"a whole number of at least {least}"
+        raise ValueError(f"{name} must be {kind}, got {value!r}")
+    return int(value)
 
 
 def _checked_masses(masses: Tensor | None, targets: Tensor) -> Tensor:

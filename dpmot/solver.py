@@ -21,7 +21,7 @@ from . import newton
 from .attempts import Attempts
 from .cells import STREAMS, Cells
 from .certificate import Certificate, from_counts
-from .problem import SemiDiscreteProblem
+from .problem import SemiDiscreteProblem, fraction, whole
 from .sampling import Histogram, histogram, shards, subspace_excess, subspace_size
 from .solution import Checkpoint, Solution, State, digest, fingerprint
 
@@ -77,11 +77,9 @@ def solve(
     all ranks if those are sharded; all get the same solution, whatever their number (sharded: up to rounding).
     MemoryError where a GPU's memory is too small.
     """
-    for name, value in (("tv", tv), ("confidence", confidence)):
-        if not 0 < value < 1:
-            raise ValueError(f"{name} must lie between 0 and 1, got {value}")
-    if max_samples is not None and max_samples < 1:
-        raise ValueError(f"max_samples must be positive, got {max_samples}")
+    tv, confidence, seed = fraction(tv, "tv"), fraction(confidence, "confidence"), whole(seed, "seed")
+    if max_samples is not None:
+        max_samples = whole(max_samples, "max_samples", 1)
     begun = time.perf_counter()
     cells = Cells.of(problem, device, precision, shard_targets)
     _synchronize(cells.device)

@@ -1,9 +1,10 @@
 """Degenerate input: the right answer or one line that says what is wrong."""
 
+import numpy as np
 import pytest
 import torch
 
-from dpmot import HardMap, SemiDiscreteProblem, solve
+from dpmot import Gaussian, HardMap, SemiDiscreteProblem, solve
 from dpmot.cells import Cells
 from dpmot.operands import _cholesky
 
@@ -35,6 +36,16 @@ def test_degenerate_targets(targets):
     for point in targets.unique(dim=0):
         share = (targets == point).all(1).double().mean()
         assert abs((y == point).all(1).double().mean() - share) < 0.05
+
+
+def test_numbers_of_other_types_and_tensors_with_gradients_are_taken(tmp_path):
+    problem = SemiDiscreteProblem(normal(20, 3).requires_grad_())
+    expected = solve(problem, tv=0.1, seed=3, max_samples=10**6)
+    path = tmp_path / "state.safetensors"
+    found = solve(problem, tv=np.float64(0.1), seed=np.int64(3), max_samples=1e6, checkpoint=path)
+    assert torch.equal(found.heights, expected.heights)
+    heights = expected.heights.requires_grad_()
+    assert not HardMap(problem, heights)(normal(5, 3)).requires_grad
 
 
 def test_equal_targets_of_any_number_are_one_cell():
@@ -133,6 +144,7 @@ def test_want_of_memory_makes_blocks_smaller_and_then_one_line(monkeypatch):
         ({"masses": torch.ones(2) / 2}, "one per target"),
         ({"masses": torch.tensor([0.5, 0.5, 0.0])}, "positive"),
         ({"source": "normal"}, "source"),
+        ({"source": Gaussian}, "got the class Gaussian"),
     ],
 )
 def test_bad_problems_are_refused(arguments, message):
@@ -145,8 +157,14 @@ def test_bad_options_are_refused():
     problem = SemiDiscreteProblem(normal(5, 2))
     for options, message in (
         ({"tv": 0}, "tv"),
+        ({"tv": float("nan")}, "tv"),
+        ({"tv": "small"}, "tv must lie between 0 and 1, got 'small'"),
         ({"confidence": 1.0}, "confidence"),
+        ({"confidence": None}, "confidence"),
         ({"max_samples": 0}, "max_samples"),
+        ({"max_samples": float("inf")}, "max_samples must be a whole number of at least 1, got inf"),
+        ({"seed": 1.5}, "seed must be a whole number, got 1.5"),
+        ({"seed": "a"}, "seed"),
         ({"heights": torch.zeros(4)}, "heights"),
         ({"heights": torch.full((5,), float("nan"))}, "heights"),
         ({"heights": "good ones"}, "heights"),
@@ -155,6 +173,8 @@ def test_bad_options_are_refused():
     ):
         with pytest.raises(ValueError, match=message):
             solve(problem, **options)
+    with pytest.raises(ValueError, match="must be a SemiDiscreteProblem, got Tensor"):
+        solve(normal(5, 2))
     with pytest.raises(ValueError, match="source must return"):
         solve(SemiDiscreteProblem(torch.zeros(3, 2), lambda *_: torch.zeros(1)))
     with pytest.raises(ValueError, match="no variance"):

@@ -161,6 +161,8 @@ def test_linearly_dependent_targets_are_mapped_in_their_span():
 def test_bad_input():
     for build, message in (
         (lambda: TopKMap(PROBLEM, HEIGHTS, k=0), "k must"),
+        (lambda: TopKMap(PROBLEM, HEIGHTS, k=1.5), "k must be a whole number"),
+        (lambda: TopKMap(PROBLEM, HEIGHTS, angle=float("nan")), "angle"),
         (lambda: TopKMap(PROBLEM, HEIGHTS, weight=2), "weight"),
         (lambda: SoftmaxMap(PROBLEM, HEIGHTS, temperature=0), "temperature"),
         (lambda: HardMap(PROBLEM, HEIGHTS[:3]), "heights"),
