@@ -31,6 +31,7 @@ BURN_IN = 40  # steps at most
 DESCENT_GOAL = 0.45  # of the χ² asked for, by the sampling floor; steps of finite size leave about half as much again
 SLOW = 3.0  # Newton's matrix is called for when χ² lies so many times above the sampling floor
 LIFTING = 64  # descent steps during which silent cells are lifted; later that would be a bias
+MODERATE = 256  # dimension up to which the start for a normal target law is tried
 POWER = 0.75  # the average's weights grow as k^POWER: forgets the start, costs (1+p)²/(1+2p) in variance
 FLOOR = (1 + POWER) ** 2 / (1 + 2 * POWER)  # χ² of the average over the floor N/S
 
@@ -297,9 +298,9 @@ class _Solver:
 
 
 def _closed_forms(cells: Cells) -> list[Tensor]:
-    """Starts for high dimension and, where d is small, for a normal target law: h = −½zᵀA⁻¹z with A = Cov(z)^½."""
+    """Starts for high dimension and, where d is moderate, for a normal target law: h = −½zᵀA⁻¹z with A = Cov(z)^½."""
     starts = [-_quantile(cells.masses) * cells.norms]
-    if cells.intrinsic <= 64 and (cells.span is not None or not cells.reduced):
+    if cells.intrinsic <= MODERATE and (cells.span is not None or not cells.reduced):
         z = cells.targets.double()
         values, vectors = torch.linalg.eigh(cells.summed(z.T @ (z * cells.of_own(cells.masses)[:, None])))
         inverse = torch.where(values > 1e-9 * values.max(), values, torch.inf).rsqrt()
