@@ -11,7 +11,8 @@ from .certificate import Certificate, certify
 from .maps import HardMap, SoftmaxMap, TopKMap
 from .problem import Gaussian, SemiDiscreteProblem, Source, Uniform
 from .solution import Solution
-from .solver import closed_form_heights, solve
+from .solver import solve
+from .starts import closed_form_heights
 
 __all__ = [
     "Certificate",

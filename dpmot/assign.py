@@ -51,7 +51,10 @@ def assign(
 def top(
     x: Tensor, targets: Tensor, heights: Tensor, k: int, *, tf32: bool = False, kernel: bool | None = None
 ) -> tuple[Tensor, Tensor]:
-    """The k ≤ N highest scores of every row of `x`, highest first, and their cells: [B, k] each. As for `assign`."""
+    """The k ≤ N highest scores of every row of `x`, highest first, and their cells: [B, k] each.
+
+    As for `assign`, but that ties come in any order where k > 1.
+    """
     _check(x, targets, heights)
     if k == 1:
         found = assign(x, targets, heights, tf32=tf32, kernel=kernel)
@@ -96,7 +99,8 @@ def assign_exactly(x: Tensor, targets: Tensor, heights: Tensor, precision: torch
 
     Rows whose two best scores in `precision` are close, or not finite, are scored again in float64. Close: within 12
     standard deviations of a score's rounding error, taken as u·√(2/3)·max|x|·max‖y‖ with the type's unit roundoff u and
-    max|x| no less than its smallest normal number. Operands are first scaled to size one by powers of two.
+    max|x| no less than its smallest normal number. That holds for errors that are independent; where all have one sign,
+    as for operands that are constant, it may not. Operands are first scaled to size one by powers of two.
     """
     up, wide = (
         2.0 ** -math.frexp(float(operand.abs().max()) if operand.numel() else 0.0)[1] for operand in (x, targets)

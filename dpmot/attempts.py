@@ -16,6 +16,7 @@ from .certificate import CHI2_SHARE, Certificate
 
 WIDTH = 0.2  # of the χ² asked for: distance of a certificate's limit from its estimate
 MIN_SAMPLES = 20  # per cell, so that a cell found empty is nearly empty indeed
+MOST_SAMPLES = 10**11  # of a first look: a day's work
 TINY = 0.05  # of tv: prescribed mass at most of the cells that are expected to be hit less than once
 
 
@@ -26,6 +27,10 @@ class Attempts:
     tv: float
     confidence: float
     masses: Tensor
+
+    def __post_init__(self) -> None:
+        if (needed := self.samples(1)) > MOST_SAMPLES:
+            raise ValueError(f"a certificate of TV ≤ {self.tv:g} takes {needed:.2g} samples: ask for a higher tv")
 
     @property
     def num(self) -> int:

@@ -201,7 +201,7 @@ class Cells:
         return out
 
     def inner(self, heights: Tensor) -> Tensor:
-        """The user's heights [N] in internal units, one per distinct target [n] float64."""
+        """The user's heights [N] in internal units and of mean zero, one per distinct target [n] float64."""
         heights = as_numbers(heights, "heights")
         if heights.shape != (self.problem.num_targets,):
             raise ValueError(f"heights must have the shape [{self.problem.num_targets}], got {list(heights.shape)}")
@@ -210,6 +210,9 @@ class Cells:
         heights = heights.to(self.device, torch.float64) / self.unit
         if self.group is not None:  # of several heights at one point only the highest ever wins
             heights = torch.full_like(self.masses, -torch.inf).scatter_reduce_(0, self.group, heights, "amax")
+        heights = heights - heights.mean()  # or a large constant would cost digits in float32
+        if float(heights.abs().max()) > LARGEST:
+            raise ValueError("the heights' range is too wide for float32")
         return heights
 
     def outer(self, heights: Tensor) -> Tensor:

@@ -4,7 +4,7 @@ All stream over blocks of samples and hold no scores beyond a block; the hard an
 With `shard_targets` a map is a collective: every rank gives the same samples and gets the same points.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -20,6 +20,7 @@ from .ranks import memory_errors, summed
 
 ROWS = 2**14  # samples mapped at once
 NUMBERS = 2**28  # and numbers in them
+SHARPEST = 1e30  # of internal scores, which are of order one, over the temperature
 NO_ROOM = "no room for the mapped points and a block of samples beside the targets: map fewer at once"
 
 
@@ -48,15 +49,14 @@ class _Map:
         """z [B, d] raw source samples -> points [B, d] of the targets' type, on the device of the work."""
         z = self._checked(z)
         out = torch.empty(z.shape, dtype=self.problem.targets.dtype, device=self.cells.device)
-        for part, x in zip(out.split(self.rows), self._operands(z), strict=True):
-            part.copy_(self._map(x))
-        return out
+        return self._stream(z, self._map, out)
 
     @memory_errors(NO_ROOM)
     def assign(self, z: Tensor) -> Tensor:
         """Index of the cell of every raw source sample: z [B, d] -> [B] int64 (of equal targets, the first)."""
-        parts = [self.cells.assign(x, self._inner).cell for x in self._operands(self._checked(z))]
-        return self.cells.first[torch.cat(parts)]
+        z = self._checked(z)
+        out = torch.empty(len(z), dtype=torch.int64, device=self.cells.device)
+        return self.cells.first[self._stream(z, lambda x: self.cells.assign(x, self._inner).cell, out)]
 
     def _map(self, x: Tensor) -> Tensor:
         """Points of one block of operands."""
@@ -68,13 +68,26 @@ class _Map:
             raise ValueError(f"source samples must have the shape [B, {self.problem.dim}], got {list(z.shape)}")
         return z
 
-    def _operands(self, z: Tensor) -> Iterator[Tensor]:
-        for block in z.split(self.rows):
-            x = self.cells.embed(block)
-            # NaN would be sent to some cell or other. A sum shows it in one pass; only a sum can overflow by itself.
-            if not bool(x.sum(dtype=torch.promote_types(x.dtype, torch.float32)).isfinite() or x.isfinite().all()):
-                raise ValueError(f"source samples must be finite, and within the range of {self.cells.precision}")
-            yield x
+    def _stream(self, z: Tensor, work: Callable[[Tensor], Tensor], out: Tensor) -> Tensor:
+        """`work` on the operands of z, block by block into `out`. Blocks shrink where a GPU's memory runs out."""
+        rows, done = self.rows, 0
+        while done < len(z):
+            try:
+                out[done : done + rows] = work(self._operands(z[done : done + rows]))
+                done += rows
+            except torch.OutOfMemoryError:
+                if rows == 1:
+                    raise
+                rows = max(1, min(rows, len(z)) // 4)
+                torch.cuda.empty_cache()
+        return out
+
+    def _operands(self, block: Tensor) -> Tensor:
+        x = self.cells.embed(block)
+        # NaN would be sent to some cell or other. A sum shows it in one pass; only a sum can overflow by itself.
+        if not bool(x.sum(dtype=torch.promote_types(x.dtype, torch.float32)).isfinite() or x.isfinite().all()):
+            raise ValueError(f"source samples must be finite, and within the range of {self.cells.precision}")
+        return x
 
     def _target(self, distinct: Tensor) -> Tensor:
         """Raw targets by number of distinct target, on the cells' device."""
@@ -149,6 +162,8 @@ class SoftmaxMap(_Map):
         super().__post_init__()
         if not self.temperature > 0:
             raise ValueError(f"temperature must be positive, got {self.temperature}")
+        if self.cells.unit / self.temperature > SHARPEST:
+            raise ValueError(f"temperature {self.temperature} is too low for these targets: HardMap is its limit")
 
     def _map(self, x: Tensor) -> Tensor:
         (points,) = in_blocks(x, self.cells.num, lambda block: (self._mean(block),))

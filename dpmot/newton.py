@@ -53,5 +53,6 @@ def move(error: Tensor, matrix: Tensor, pairs: Tensor, gap: Tensor, step: int) -
     """What to take off the heights [n] for an `error` [n] of the masses at the `step`-th step, from 1."""
     change = KAPPA * (step + 1) ** -0.5 * (matrix @ error)
     i, j = pairs
-    shift = ((change[i] - change[j]).abs() / (gap[i] + gap[j])).quantile(0.99)
+    moved = (change[i] - change[j]).abs() / (gap[i] + gap[j]) if i.numel() else change.abs() / gap
+    shift = moved.quantile(0.99)
     return change * min(1.0, TRUST / max(float(shift), 1e-30))

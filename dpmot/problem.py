@@ -32,8 +32,8 @@ class Gaussian:
     std: float = 1.0
 
     def __post_init__(self) -> None:
-        if not (math.isfinite(self.std) and self.std > 0):
-            raise ValueError(f"Gaussian source: std must be a positive number, got {self.std}")
+        if not (isinstance(self.std, Real) and math.isfinite(self.std) and self.std > 0):
+            raise ValueError(f"Gaussian source: std must be a positive number, got {self.std!r}")
 
     def __call__(
         self, count: int, dim: int, generator: torch.Generator, device: torch.device, dtype: torch.dtype
@@ -49,7 +49,8 @@ class Uniform:
     high: float = 1.0
 
     def __post_init__(self) -> None:
-        if not (math.isfinite(self.low) and math.isfinite(self.high) and self.low < self.high):
+        numbers = all(isinstance(end, Real) and math.isfinite(end) for end in (self.low, self.high))
+        if not numbers or not self.low < self.high:
             raise ValueError(f"Uniform source: low must be below high, both finite, got [{self.low}, {self.high}]")
 
     def __call__(
@@ -79,7 +80,8 @@ class SemiDiscreteProblem:
         if targets.ndim != 2 or 0 in targets.shape:
             raise ValueError(f"targets must have the shape [N, d] with N, d ≥ 1, got {list(targets.shape)}")
         if targets.dtype not in (torch.float32, torch.float64):
-            targets = targets.float()
+            exact = targets.is_floating_point() or int(targets.abs().max()) <= 2**24
+            targets = targets.float() if exact else targets.double()
         if not all(bool(block.isfinite().all()) for block in targets.split(8192)):
             raise ValueError("targets must be finite: found NaN or infinity")
         if not callable(self.source) or isinstance(self.source, type):
@@ -150,6 +152,8 @@ def as_numbers(values: Any, name: str) -> Tensor:
         raise ValueError(f"{name} must be an array of numbers, got {type(values).__name__}") from None
     if tensor.dtype == torch.bool or tensor.is_complex():
         raise ValueError(f"{name} must be real numbers, got {tensor.dtype}")
+    if tensor.layout != torch.strided:
+        raise ValueError(f"{name} must be a dense array, got {tensor.layout}")
     return tensor.detach()
 
 

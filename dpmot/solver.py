@@ -24,26 +24,17 @@ from .certificate import Certificate, from_counts
 from .problem import SemiDiscreteProblem, fraction, whole
 from .sampling import Histogram, histogram, shards, subspace_excess, subspace_size
 from .solution import Checkpoint, Solution, State, digest, fingerprint
+from .starts import on_a_line, quantile, starts
 
 KAPPA = {"low": 1.0, "high": 0.5}  # a cell whose mass is off by 100% moves κ·g/√k at step k
 PRIOR_SAMPLES = 4  # weight of the closed-form gap beside the measured one, in samples
 BURN_IN = 40  # steps at most
 DESCENT_GOAL = 0.45  # of the χ² asked for, by the sampling floor; steps of finite size leave about half as much again
 SLOW = 3.0  # Newton's matrix is called for when χ² lies so many times above the sampling floor
+WORSE = 1.5  # times the error of a closed form: a warm start is given up that is worse than this
 LIFTING = 64  # descent steps during which silent cells are lifted; later that would be a bias
-MODERATE = 256  # dimension up to which the start for a normal target law is tried
 POWER = 0.75  # the average's weights grow as k^POWER: forgets the start, costs (1+p)²/(1+2p) in variance
 FLOOR = (1 + POWER) ** 2 / (1 + 2 * POWER)  # χ² of the average over the floor N/S
-
-
-def closed_form_heights(problem: SemiDiscreteProblem) -> Tensor:
-    """Start for high dimension: h_j = −q·s·(‖y_j − ȳ‖ − mean), q = Φ⁻¹(1 − 1/N), s the source's std. [N] float32.
-
-    In high dimension the scores ⟨x, y_j⟩ are near independent normals of deviation s·‖y_j − ȳ‖, and these heights let
-    each exceed the typical maximum with equal probability.
-    """
-    cells = Cells.of(problem)
-    return cells.outer(-_quantile(cells.masses) * cells.norms)
 
 
 def solve(
@@ -68,14 +59,15 @@ def solve(
         spent over all attempts (nine tenths of what is left on each, and of that nine tenths before the addition), so
         that the statement holds for whichever attempt ends the solve.
     max_samples: for the optimisation; by default 50 times what the sampling floor asks for.
-    heights: warm start [N]; a closed form otherwise. recycle: allow subspace recycling (Gaussian sources).
+    heights: warm start [N], if no closed form is clearly better. recycle: allow subspace recycling (Gaussian sources).
     device: where to compute, the targets' device by default. precision: auto (fp16 on a GPU, else fp32), or a name.
     shard_targets: keep on each rank only its share of the targets' rows; "auto": where a GPU can't hold them all.
     checkpoint: a file that keeps the state; an interrupted solve continues from it, with the same result, and removes
         it at the end. A kill loses the work since the last save, at most a second and the certificate under way.
 
     In an initialised process group (`torchrun`) all ranks share the samples, or each sample goes past the targets of
-    all ranks if those are sharded; all get the same solution, whatever their number (sharded: up to rounding).
+    all ranks if those are sharded; all get the same solution, whatever their number (sharded: up to rounding, but that
+    sharded targets are never reduced, see `Cells`, and so see other samples than on one rank where they would be).
     MemoryError where a GPU's memory is too small.
     """
     tv, confidence, seed = fraction(tv, "tv"), fraction(confidence, "confidence"), whole(seed, "seed")
@@ -127,21 +119,25 @@ class _Solver:
         return self.max_samples or 50 * self._floor_samples()
 
     def start(self, heights: Tensor | None) -> State:
-        """Of the closed forms (or the warm start) the one with the smallest error on a batch."""
+        """The solution where it is known; else of warm start and closed forms that with the least error on a batch."""
         begun = time.perf_counter()
         cells = self.cells
-        candidates = _closed_forms(cells) if heights is None else [cells.inner(heights)]
+        known = [found for found in (on_a_line(cells),) if found is not None]
+        candidates = known or [*([] if heights is None else [cells.inner(heights)]), *starts(cells)]
         judged = candidates if len(candidates) > 1 else []
         errors = [self._error(self._histogram(h, "start", 0)) for h in judged]
-        start = candidates[errors.index(min(errors))] if errors else candidates[0]
-        gap = cells.norms / (_quantile(cells.masses) + 1 / _quantile(cells.masses))
+        if errors and heights is not None:
+            errors[0] /= WORSE
+        best = errors.index(min(errors)) if errors else 0
+        start = candidates[best]
+        gap = cells.norms / (quantile(cells.masses) + 1 / quantile(cells.masses))
         gap = gap.clamp(min=float(gap.mean()) * 1e-3)
         zero = torch.zeros_like(gap)
         none = gap.new_zeros(0, 0)
         state = State(start, start.clone(), gap, zero, zero.clone(), zero.clone(), zero.long(), none, none, none)
         state.goal = self._floor_samples()
         state.drew("start", len(errors) * self.batch)
-        if heights is not None or cells.num == 1:  # may be good enough as it is
+        if known or (heights is not None and best == 0) or cells.num == 1:  # may be good enough as it is
             state.phase = "certificate"
         state.took("start", time.perf_counter() - begun)
         return state
@@ -295,22 +291,6 @@ class _Solver:
         """Mean gap per cell, shrunk towards the closed form, whose scale is set by the mean gap of all samples."""
         scale = state.gap_sum.sum() / (state.gap_count * state.gap_prior).sum()
         return (PRIOR_SAMPLES * scale * state.gap_prior + state.gap_sum) / (PRIOR_SAMPLES + state.gap_count)
-
-
-def _closed_forms(cells: Cells) -> list[Tensor]:
-    """Starts for high dimension and, where d is moderate, for a normal target law: h = −½zᵀA⁻¹z with A = Cov(z)^½."""
-    starts = [-_quantile(cells.masses) * cells.norms]
-    if cells.intrinsic <= MODERATE and (cells.span is not None or not cells.reduced):
-        z = cells.targets.double()
-        values, vectors = torch.linalg.eigh(cells.summed(z.T @ (z * cells.of_own(cells.masses)[:, None])))
-        inverse = torch.where(values > 1e-9 * values.max(), values, torch.inf).rsqrt()
-        starts.append(-0.5 * cells.gathered(((z @ vectors).square() * inverse).sum(dim=1)))
-    return starts
-
-
-def _quantile(masses: Tensor) -> Tensor:
-    """q_j = Φ⁻¹(1 − ν_j), at least 0.5 so that it can be a scale."""
-    return (-torch.special.ndtri(masses)).clamp(min=0.5)
 
 
 def _synchronize(device: torch.device) -> None:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from dpmot import Gaussian, HardMap, SemiDiscreteProblem, solve
+from dpmot import Gaussian, HardMap, SemiDiscreteProblem, SoftmaxMap, solve
 from dpmot.cells import Cells
 from dpmot.operands import _cholesky
 
@@ -46,6 +46,32 @@ def test_numbers_of_other_types_and_tensors_with_gradients_are_taken(tmp_path):
     assert torch.equal(found.heights, expected.heights)
     heights = expected.heights.requires_grad_()
     assert not HardMap(problem, heights)(normal(5, 3)).requires_grad
+
+
+def test_whole_numbers_stay_apart():
+    for numbers, dtype in (([[3], [4]], torch.float32), ([[2**24], [2**24 + 1]], torch.float64)):
+        assert SemiDiscreteProblem(torch.tensor(numbers)).targets.dtype == dtype
+        assert Cells.of(SemiDiscreteProblem(torch.tensor(numbers))).num == 2
+
+
+@pytest.mark.parametrize("constant", [1e6, -1e12])
+def test_a_constant_beside_the_heights_changes_nothing(constant):
+    problem, heights, z = SemiDiscreteProblem(normal(40, 20)), normal(40, seed=1).double(), normal(2000, 20, seed=2)
+    for build in (HardMap, SoftmaxMap):
+        near = torch.isclose(build(problem, heights + constant)(z), build(problem, heights)(z), atol=1e-2)
+        assert near.all(dim=1).double().mean() > 0.998, "the constant costs digits in float64 too"
+
+
+@pytest.mark.parametrize("masses", [None, torch.tensor([0.1, 0.2, 0.3, 0.4])])
+def test_one_dimension_is_solved_in_closed_form(masses):
+    targets = torch.tensor([[0.0], [100.0], [0.01], [3.0]])
+    solution = solve(SemiDiscreteProblem(targets, masses=masses), tv=0.02)
+    assert solution.converged and solution.samples == 0 and solution.certificate.empty_cells == 0
+    shares = torch.full((4,), 0.25) if masses is None else masses
+    order = targets[:, 0].argsort()
+    ends = torch.special.ndtri(shares[order].double().cumsum(0)[:-1])
+    y, h = targets[order, 0].double(), solution.heights[order].double()
+    assert torch.allclose((h[:-1] - h[1:]) / (y[1:] - y[:-1]), ends, atol=2e-3), "where neighbours' scores are equal"
 
 
 def test_equal_targets_of_any_number_are_one_cell():
@@ -145,6 +171,7 @@ def test_want_of_memory_makes_blocks_smaller_and_then_one_line(monkeypatch):
         ({"masses": torch.tensor([0.5, 0.5, 0.0])}, "positive"),
         ({"source": "normal"}, "source"),
         ({"source": Gaussian}, "got the class Gaussian"),
+        ({"targets": torch.eye(3).to_sparse()}, "targets must be a dense array"),
     ],
 )
 def test_bad_problems_are_refused(arguments, message):
@@ -158,6 +185,8 @@ def test_bad_options_are_refused():
     for options, message in (
         ({"tv": 0}, "tv"),
         ({"tv": float("nan")}, "tv"),
+        ({"tv": 1e-6}, "takes 2.* samples: ask for a higher tv"),
+        ({"heights": torch.tensor([0.0, 1e39, 2e39, 3e39, 4e39], dtype=torch.float64)}, "heights' range"),
         ({"tv": "small"}, "tv must lie between 0 and 1, got 'small'"),
         ({"confidence": 1.0}, "confidence"),
         ({"confidence": None}, "confidence"),

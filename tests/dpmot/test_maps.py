@@ -101,6 +101,24 @@ def test_maps_stream_and_take_what_looks_like_an_array(monkeypatch):
         assert torch.allclose(each(Z), expected, atol=1e-6) and each.assign(Z).shape == (500,)
 
 
+def test_maps_shrink_their_blocks_where_memory_runs_out(monkeypatch):
+    heard, whole = [], HardMap(PROBLEM, HEIGHTS)
+    expected, cells, assign_all = whole(Z), whole.assign(Z), Cells.assign
+
+    def small(self, x, heights, **options):
+        heard.append(len(x))
+        if len(x) > 100:
+            raise torch.OutOfMemoryError
+        return assign_all(self, x, heights, **options)
+
+    monkeypatch.setattr(Cells, "assign", small)
+    assert torch.equal(whole(Z), expected) and heard[:2] == [500, 125] and max(heard[2:]) == 31
+    assert torch.equal(whole.assign(Z), cells)
+    monkeypatch.setattr(Cells, "assign", lambda *_, **__: (_ for _ in ()).throw(torch.OutOfMemoryError))
+    with pytest.raises(MemoryError, match="no room for the mapped points"):
+        whole(Z)
+
+
 def test_reduced_maps_agree_with_raw_scores():
     """With d > N everything happens in the targets' span."""
     targets = torch.randn(40, 200, generator=GENERATOR)
@@ -165,6 +183,8 @@ def test_bad_input():
         (lambda: TopKMap(PROBLEM, HEIGHTS, angle=float("nan")), "angle"),
         (lambda: TopKMap(PROBLEM, HEIGHTS, weight=2), "weight"),
         (lambda: SoftmaxMap(PROBLEM, HEIGHTS, temperature=0), "temperature"),
+        (lambda: SoftmaxMap(PROBLEM, HEIGHTS, temperature=1e-39), "too low for these targets"),
+        (lambda: Uniform("a", 0), "low must be below high"),
         (lambda: HardMap(PROBLEM, HEIGHTS[:3]), "heights"),
         (lambda: HardMap(PROBLEM, HEIGHTS)(Z[:, :2]), "source samples"),
         (lambda: HardMap(PROBLEM, HEIGHTS)("noise"), "source samples"),

@@ -145,8 +145,11 @@ def test_a_good_warm_start_is_only_certified_and_a_bad_one_solved():
     cold = solve(problem, tv=0.02)
     warm = solve(problem, tv=0.06, heights=cold.heights, seed=1)
     assert warm.converged and warm.samples == 0
-    bad = solve(problem, tv=0.05, heights=cold.heights + normal(200))
+    bad = solve(problem, tv=0.05, heights=cold.heights + 0.3 * normal(200))
     assert bad.converged and bad.samples > 0 and not bad.history[0]["tv_bound"] < 0.05
+    for hopeless in (1e6, 1e12):
+        found = solve(problem, tv=0.05, heights=hopeless * normal(200))
+        assert found.converged and found.samples <= 2 * solve(problem, tv=0.05).samples
 
 
 @pytest.mark.parametrize("seed", range(3))
