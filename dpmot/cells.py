@@ -53,8 +53,8 @@ class Cells:
 
     Else, with d > n and a Gaussian source, the targets are replaced by the rows of L, where LLᵀ is their Gram matrix:
     for x ~ N(0, I) the scores Zx then have the same law as Lw, w ~ N(0, I) in n dimensions (the QR reduction Zᵀ = QLᵀ,
-    without the Q). A given x has the coordinates w = Qᵀx; `basis` is Qᵀ, made when first asked for. Sharded targets
-    are not reduced.
+    without the Q). A given x has the coordinates w = Qᵀx; `basis` is Qᵀ, made when first asked for. Targets that
+    are to be sharded are not reduced, whether or not there are ranks to share them: the samples are the same then.
     """
 
     problem: SemiDiscreteProblem
@@ -130,14 +130,15 @@ class Cells:
             masses = torch.zeros(len(first), dtype=torch.float64, device=device).index_add_(0, group, masses)
             masses /= masses.sum()  # rounding may have brought the only one above 1
         shift = mean.to(device)
-        span = narrow_span(problem, first, device) if len(first) > 2 and not sharded else None
+        reducible = shard_targets is not True and not sharded and len(first) > 1
+        span = narrow_span(problem, first, device) if reducible and len(first) > 2 else None
         if span is not None:
             targets = coordinates(problem, first, span, scale, dtype)
             if len(row_keys(targets).unique()) == len(first):
                 return cls(
                     problem, targets, own, masses, scale, std, shift, group, first, keys, precision, True, span=span
                 )
-        reduced = isinstance(problem.source, Gaussian) and problem.dim > len(first) > 1 and not sharded
+        reduced = reducible and isinstance(problem.source, Gaussian) and problem.dim > len(first)
         if reduced:
             targets = finite(gram_factor(problem, first, scale, device).to(dtype))
         else:

@@ -66,8 +66,8 @@ def solve(
         it at the end. A kill loses the work since the last save, at most a second and the certificate under way.
 
     In an initialised process group (`torchrun`) all ranks share the samples, or each sample goes past the targets of
-    all ranks if those are sharded; all get the same solution, whatever their number (sharded: up to rounding, but that
-    sharded targets are never reduced, see `Cells`, and so see other samples than on one rank where they would be).
+    all ranks if those are sharded; all get the same solution, whatever their number (sharded: up to rounding; of "auto"
+    that holds where targets that are not sharded would not be reduced, see `Cells`).
     MemoryError where a GPU's memory is too small.
     """
     tv, confidence, seed = fraction(tv, "tv"), fraction(confidence, "confidence"), whole(seed, "seed")

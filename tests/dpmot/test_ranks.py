@@ -24,7 +24,7 @@ SHARD = 100  # samples: small enough that both ranks have some
 
 
 def answers(sharded):
-    """Heights, certificates and maps of three problems; targets shared by rows or not."""
+    """Heights, certificates and maps of several problems; targets shared by rows or not."""
     rng = torch.Generator().manual_seed(0)
     targets = torch.randn(41, 20, generator=rng)
     found = {}
@@ -33,6 +33,8 @@ def answers(sharded):
         "duplicates": torch.cat([targets[:30], targets[5:20]]),
         "recycled": torch.randn(300, 260, generator=rng),
         "all equal": torch.ones(3, 4),
+        "more dimensions than targets": torch.randn(40, 100, generator=rng),
+        "plane": torch.randn(50, 2, generator=rng) @ torch.randn(2, 30, generator=rng),
     }.items():
         problem = SemiDiscreteProblem(y)
         solution = solve(problem, tv=0.1, shard_targets=sharded)
@@ -60,19 +62,19 @@ def ranks(tmp_path_factory):
 @pytest.fixture
 def alone(monkeypatch):
     monkeypatch.setattr("dpmot.sampling.MAX_SHARD", SHARD)
-    return answers(True)  # without a process group there is nobody to share with
+    return answers(False), answers(True)  # without a process group there is nobody to share with
 
 
 def test_ranks_that_share_samples_give_the_bits_of_one(ranks, alone):
     for rank in ranks:
-        for name, expected in alone.items():
+        for name, expected in alone[0].items():
             got = rank[0][name]
             assert torch.equal(got[0], expected[0]) and got[1:3] == expected[1:3], name
             assert all(torch.equal(a, b) for a, b in zip(got[3:], expected[3:], strict=True)), name
 
 
 def test_ranks_that_share_targets_agree_with_one_up_to_rounding(ranks, alone):
-    for name, (heights, judged, samples, hard, mixed, smooth) in alone.items():
+    for name, (heights, judged, samples, hard, mixed, smooth) in alone[1].items():
         first, second = (rank[1][name] for rank in ranks)
         for mine, theirs in zip(first, second, strict=True):
             assert torch.equal(mine, theirs) if isinstance(mine, torch.Tensor) else mine == theirs
