@@ -5,6 +5,7 @@ import nox
 nox.options.default_venv_backend = "uv"
 nox.options.sessions = ["lint", "types", "tests"]
 nox.options.reuse_existing_virtualenvs = True
+TIDY = 10  # seconds that a command has to end in after Ctrl-C
 
 
 @nox.session
@@ -38,10 +39,11 @@ def benchmark(session: nox.Session) -> None:
     session.install("-e", ".")
     asked = session.posargs or ["--suite", "quick", "--jobs", "2"]
     out = asked[asked.index("--out") + 1] if "--out" in asked else "local-results"
-    session.run("python", "-m", "benchmark.run", *asked, *([] if "--out" in asked else ["--out", out]))
+    out_too = [] if "--out" in asked else ["--out", out]
+    session.run("python", "-m", "benchmark.run", *asked, *out_too, interrupt_timeout=TIDY)
     if not session.posargs or "--suite" in asked:
-        session.run("python", "-m", "benchmark.bound", "--quick", "--out", out)
-    session.run("python", "-m", "benchmark.report", "--results", out, "--out", out)
+        session.run("python", "-m", "benchmark.bound", "--quick", "--out", out, interrupt_timeout=TIDY)
+    session.run("python", "-m", "benchmark.report", "--results", out, "--out", out, interrupt_timeout=TIDY)
 
 
 @nox.session

@@ -97,9 +97,7 @@ def narrow_span(problem: SemiDiscreteProblem, rows: Tensor, device: torch.device
     return basis
 
 
-def coordinates(
-    problem: SemiDiscreteProblem, rows: Tensor, basis: Tensor, scale: float, dtype: torch.dtype
-) -> Tensor:  # fmt: skip
+def coordinates(problem: SemiDiscreteProblem, rows: Tensor, basis: Tensor, scale: float, dtype: torch.dtype) -> Tensor:
     """Those of (y_j − ȳ)/scale in an orthonormal basis [r, d], rounded to the operands' type: [n, r]."""
     mean, device = problem.target_mean.to(basis.device), basis.device
     parts = [((block.double() - mean) @ basis.T).div_(scale) for block in raw_rows(problem, rows, device)]

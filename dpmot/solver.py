@@ -122,11 +122,11 @@ class _Solver:
         """The solution where it is known; else of warm start and closed forms that with the least error on a batch."""
         begun = time.perf_counter()
         cells = self.cells
-        known = [found for found in (on_a_line(cells),) if found is not None]
-        candidates = known or [*([] if heights is None else [cells.inner(heights)]), *starts(cells)]
+        warm, known = [] if heights is None else [cells.inner(heights)], on_a_line(cells)
+        candidates = [*warm, *starts(cells)] if known is None else [known]
         judged = candidates if len(candidates) > 1 else []
         errors = [self._error(self._histogram(h, "start", 0)) for h in judged]
-        if errors and heights is not None:
+        if errors and warm:
             errors[0] /= WORSE
         best = errors.index(min(errors)) if errors else 0
         start = candidates[best]
@@ -137,7 +137,7 @@ class _Solver:
         state = State(start, start.clone(), gap, zero, zero.clone(), zero.clone(), zero.long(), none, none, none)
         state.goal = self._floor_samples()
         state.drew("start", len(errors) * self.batch)
-        if known or (heights is not None and best == 0) or cells.num == 1:  # may be good enough as it is
+        if known is not None or (warm and best == 0) or cells.num == 1:  # may be good enough as it is
             state.phase = "certificate"
         state.took("start", time.perf_counter() - begun)
         return state

@@ -9,7 +9,6 @@ cached) before the clock starts. Two passes: the first warms up. Prints seconds 
 --save also keeps them, with the values and the machine.
 """
 
-import argparse
 import json
 import time
 from collections.abc import Sequence
@@ -21,6 +20,7 @@ import torch
 
 from benchmark import environment
 from benchmark.cache import cache_folder
+from benchmark.commands import command_line
 from benchmark.data.arrays import open_images
 from benchmark.metrics import training
 from benchmark.metrics.base import Estimate
@@ -70,7 +70,7 @@ def furthest(values: dict[str, Estimate], others: dict[str, float]) -> tuple[flo
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the measurement; 0 if it kept the limit and agreed with the values compared with."""
-    parser = argparse.ArgumentParser(prog="python -m benchmark.metrics.bench", description=main.__doc__)
+    parser = command_line("benchmark.metrics.bench", main.__doc__)
     parser.add_argument("--count", type=int, default=50_000)
     parser.add_argument("--extractor", default="mobilenet_v2")
     parser.add_argument("--classifier", default="cifar10_resnet56")

@@ -7,7 +7,6 @@ Real test images are damaged (noise, blur, JPEG), blended in pairs (mode mixture
 says?), and .png/.pdf.
 """
 
-import argparse
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -18,6 +17,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from benchmark.cache import cache_folder
+from benchmark.commands import command_line
 from benchmark.data.arrays import ImageSet, open_images
 from benchmark.metrics import corrupting
 from benchmark.metrics.collect import collect
@@ -145,7 +145,7 @@ def draw(table: pd.DataFrame, extractor: str, path: Path) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure, and write the table and the figure."""
-    parser = argparse.ArgumentParser(prog="python -m benchmark.metrics.corruptions", description=main.__doc__)
+    parser = command_line("benchmark.metrics.corruptions", main.__doc__)
     parser.add_argument("--count", type=int, default=1000, help="images at each level")
     parser.add_argument("--extractor", default="cifar10_resnet20", help="features, and with its logits the classifier")
     parser.add_argument("--classifier", help="another network for mode mixture and Inception score")

@@ -6,7 +6,6 @@
 and in a small extractor registered with torch-fidelity, whose own pipeline is also run from images to numbers.
 """
 
-import argparse
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from benchmark.commands import command_line
 from benchmark.data.arrays import open_images
 from benchmark.metrics.corrupting import blur
 from benchmark.metrics.extractors import Extractor, make_extractor
@@ -145,7 +145,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     import benchmark.metrics.extractors.example  # noqa: F401  (registers itself with torch-fidelity)
 
-    parser = argparse.ArgumentParser(prog="python -m benchmark.metrics.parity", description=main.__doc__)
+    parser = command_line("benchmark.metrics.parity", main.__doc__)
     parser.add_argument("--count", type=int, default=5000)
     parser.add_argument("--out", type=Path, default=Path("results/metrics"))
     parser.add_argument("--extractors", nargs="+", default=["mobilenet_v2", "torch-fidelity:example"])

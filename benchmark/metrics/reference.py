@@ -107,12 +107,12 @@ def _content_hash(images: np.ndarray) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Compute and cache the features of a split; write its statistics to a file if asked to."""
-    import argparse
 
+    from benchmark.commands import command_line
     from benchmark.data.arrays import open_images
     from benchmark.metrics.extractors import EXTRACTORS, make_extractor
 
-    parser = argparse.ArgumentParser(prog="python -m benchmark.metrics.reference", description=main.__doc__)
+    parser = command_line("benchmark.metrics.reference", main.__doc__)
     parser.add_argument("data", help="data set under the data root")
     parser.add_argument("--split", default="train")
     parser.add_argument("--extractor", default="mobilenet_v2", help=f"one of {', '.join(EXTRACTORS)}")

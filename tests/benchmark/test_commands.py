@@ -12,7 +12,8 @@ import pytest
 
 from benchmark.processes import processes
 
-COMMANDS = ("run", "bound.__main__", "report.__main__", "evaluate", "train.__main__", "data.__main__")
+METRICS = tuple(f"metrics.{name}" for name in ("bench", "corruptions", "parity", "reference"))
+COMMANDS = ("run", "bound.__main__", "report.__main__", "evaluate", "train.__main__", "data.__main__", *METRICS)
 
 
 @pytest.mark.parametrize("command", COMMANDS)
