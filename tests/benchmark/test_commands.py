@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
+from tqdm import tqdm
 
 from benchmark.processes import processes
 
@@ -50,12 +51,17 @@ def threads() -> str:
     return os.environ["OMP_NUM_THREADS"]
 
 
+def lock() -> str:
+    return type(tqdm.get_lock()).__name__
+
+
 def test_processes_have_one_thread_and_leave_interrupts_alone():
     before = os.environ.get("OMP_NUM_THREADS")
     with processes(2) as pool:
         handlers = [pool.submit(signal.getsignal, signal.SIGINT) for _ in range(4)]
         assert {handler.result() for handler in handlers} == {signal.SIG_IGN}
         assert pool.submit(threads).result() == "1"
+        assert pool.submit(lock).result() == "RLock", "tqdm's own leaves semaphores behind where a process is ended"
     assert os.environ.get("OMP_NUM_THREADS") == before
     assert signal.getsignal(signal.SIGINT) is not signal.SIG_IGN
 
