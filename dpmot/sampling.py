@@ -23,6 +23,7 @@ MAX_SHARD = 16384  # source samples per shard, bounding memory
 MAX_NUMBERS = 2**28  # and numbers per shard
 GAP_UNIT = 2.0**-24  # score gaps are summed in fixed point, so that the order of summation does not matter
 MAX_RECORDED = 2**18  # targets: with more a shard's work outlasts its launches by far, and its memory is better shared
+ALL = slice(None)
 RECYCLING_EXCESS = 70.0  # variance between subspaces, times m: measured on CIFAR-10 latents, m = 64 to 512
 
 
@@ -34,9 +35,16 @@ class Histogram(NamedTuple):
 
 @memory_errors("no room for a block of samples beside the targets; shard_targets=True makes some, with more GPUs")
 def histogram(
-    cells: Cells, heights: Tensor, total: int, key: tuple[int, ...], *, subspace: int = 0, values: bool = False
+    cells: Cells,
+    heights: Tensor,
+    total: int,
+    key: tuple[int, ...],
+    *,
+    subspace: int = 0,
+    values: bool = False,
+    part: slice = ALL,
 ) -> Histogram:
-    """Assign `total` samples and count them per cell.
+    """Assign `total` samples, or those of a `part` of their shards, and count them per cell.
 
     subspace: 0 for independent samples; m for recycling, by which a shard draws Z ∈ R^{m×d} standard normal and uses
     x = Zᵀw with w uniform on the unit sphere of R^m. Each x is exactly N(0, I), so the histogram stays unbiased, at
@@ -46,7 +54,7 @@ def histogram(
     The ranks of a process group share the shards; where the targets are shared among them, all see every shard.
     """
     heights = heights.float()
-    own = own_shards(cells, total, subspace or cells.dim, key)
+    own = own_shards(cells, total, subspace or cells.dim, key, part)
     if subspace and not values and recordable(cells):
         if cells not in _recorded:
             _recorded[cells] = _Recorded(cells)
@@ -72,13 +80,20 @@ def histogram(
     return Histogram(counts, gaps.double() * GAP_UNIT if gaps is not None else None, total)
 
 
-def own_shards(cells: Cells, total: int, width: int, key: tuple[int, ...]) -> Iterator[tuple[int, torch.Generator]]:
+def own_shards(
+    cells: Cells, total: int, width: int, key: tuple[int, ...], part: slice = ALL
+) -> Iterator[tuple[int, torch.Generator]]:
     """(size, random generator) of the shards that are this rank's: all, where it has only a share of the targets."""
-    alone = cells.sharded or not dist.is_initialized()
-    rank, world = (0, 1) if alone else (dist.get_rank(), dist.get_world_size())
-    for shard, size in enumerate(shards(total, width)):
+    number, (rank, world) = shard_count(total, width), sharing(cells)
+    for shard in range(number)[part]:
         if shard % world == rank:
-            yield size, generator(cells.device, *key, shard)
+            yield total // number + (shard < total % number), generator(cells.device, *key, shard)
+
+
+def sharing(cells: Cells) -> tuple[int, int]:
+    """(rank, number of ranks) among which shards are shared."""
+    alone = cells.sharded or not dist.is_initialized()
+    return (0, 1) if alone else (dist.get_rank(), dist.get_world_size())
 
 
 def sum_over_ranks(cells: Cells, sums: Tensor) -> Tensor:
@@ -88,12 +103,10 @@ def sum_over_ranks(cells: Cells, sums: Tensor) -> Tensor:
     return sums
 
 
-def shards(total: int, width: int) -> list[int]:
-    """Sizes of the shards of `total` samples of `width` numbers: nearly equal, bounded, a multiple of 8 if large."""
+def shard_count(total: int, width: int) -> int:
+    """Shards of `total` samples of `width` numbers: nearly equal in size, bounded, a multiple of 8 if large."""
     number = math.ceil(total / max(1, min(MAX_SHARD, MAX_NUMBERS // width)))
-    if total >= 32768:
-        number = 8 * math.ceil(number / 8)
-    return [total // number + (i < total % number) for i in range(number)]
+    return 8 * math.ceil(number / 8) if total >= 32768 else number
 
 
 def subspace_size(cells: Cells) -> int:

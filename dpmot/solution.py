@@ -28,7 +28,7 @@ class Solution:
     samples: source samples the optimisation used; certificate_samples: those of all certificates.
     seconds: wall-clock by phase (prepare, start, burn-in, descent, facets, certificate). phase_samples: the samples of
         each phase that draws some; `samples` is the sum of burn-in, descent and facets. history: one entry per
-        certificate.
+        certificate, with the samples and seconds of all but certificates until then.
     problem: fingerprint of the problem these heights belong to.
     """
 
@@ -78,7 +78,7 @@ class State:
     gap_sum: Tensor
     gap_count: Tensor
     silent: Tensor  # expected hits since the last hit, per cell
-    counts: Tensor  # [n] int64, of the attempt's certificate so far
+    hits: Tensor  # [n] int64, of the fresh samples that the attempt has drawn so far
     facets: Tensor  # [n, n], how cells are coupled, the mean of so many `estimates`; [0, 0] before the first
     matrix: Tensor  # [n, n], what turns errors of the masses into moves of the heights
     edges: Tensor  # [2, E] int64
@@ -88,6 +88,8 @@ class State:
     descent: int = 0  # of these, since the average began
     goal: int = 0  # descent samples at which to certify
     attempt: int = 0
+    looks: int = 0  # of the attempt, done
+    shard: int = 0  # of the look under way: the first that is not counted yet
     estimates: int = 0
     certificate_samples: int = 0
     best: float = float("inf")

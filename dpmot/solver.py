@@ -22,7 +22,7 @@ from .attempts import Attempts
 from .cells import STREAMS, Cells
 from .certificate import Certificate, from_counts
 from .problem import SemiDiscreteProblem, fraction, whole
-from .sampling import Histogram, histogram, shards, subspace_excess, subspace_size
+from .sampling import Histogram, histogram, shard_count, sharing, subspace_excess, subspace_size
 from .solution import Checkpoint, Solution, State, digest, fingerprint
 from .starts import on_a_line, quantile, starts
 
@@ -34,6 +34,7 @@ SLOW = 3.0  # Newton's matrix is called for when χ² lies so many times above t
 WORSE = 1.5  # times the error of a closed form: a warm start is given up that is worse than this
 LIFTING = 64  # descent steps during which silent cells are lifted; later that would be a bias
 POWER = 0.75  # the average's weights grow as k^POWER: forgets the start, costs (1+p)²/(1+2p) in variance
+BLOCK = {"cpu": 1, "cuda": 64}  # shards of a certificate that each rank draws between two saves
 FLOOR = (1 + POWER) ** 2 / (1 + 2 * POWER)  # χ² of the average over the floor N/S
 
 
@@ -63,7 +64,7 @@ def solve(
     device: where to compute, the targets' device by default. precision: auto (fp16 on a GPU, else fp32), or a name.
     shard_targets: keep on each rank only its share of the targets' rows; "auto": where a GPU can't hold them all.
     checkpoint: a file that keeps the state; an interrupted solve continues from it, with the same result, and removes
-        it at the end. A kill loses the work since the last save, at most a second and the certificate under way.
+        it at the end. A kill loses the work since the last save: a second, or a step or BLOCK that takes longer.
 
     In an initialised process group (`torchrun`) all ranks share the samples, or each sample goes past the targets of
     all ranks if those are sharded; all get the same solution, whatever their number (sharded: up to rounding; of "auto"
@@ -150,7 +151,7 @@ class _Solver:
         with bar:
             while certificate is None:
                 begun, phase, before = time.perf_counter(), state.phase, state.samples
-                bar.set_description(phase)
+                bar.set_description(phase + self._drawn(state))
                 bar.total = min(state.samples - state.descent + state.goal, self.limit)  # to the next certificate
                 if phase == "burn-in":
                     self._burn_in_step(state)
@@ -158,7 +159,8 @@ class _Solver:
                     self._descent_step(state)
                 else:
                     certificate = self._certify(state)
-                    bar.set_postfix_str(f"TV ≤ {state.history[-1]['tv_bound']:.3g}")
+                    if state.history:
+                        bar.set_postfix_str(f"TV ≤ {state.history[-1]['tv_bound']:.3g}")
                 if certificate is not None or phase != state.phase:
                     _synchronize(self.cells.device)
                 state.took(phase, time.perf_counter() - begun)
@@ -227,16 +229,25 @@ class _Solver:
             state.phase = "certificate"
 
     def _certify(self, state: State) -> Certificate | None:
-        """A certificate from fresh samples, added to those of an attempt that failed narrowly; None: go on."""
-        again = bool(state.counts.any())
-        state.attempt += not again
+        """Draw a block of a look's fresh samples; at its last, what all of the attempt say. None: go on.
+
+        An attempt that failed narrowly has a second look, whose samples are added to those of the first.
+        """
+        again = state.looks > 0
+        state.attempt += not again and state.shard == 0
         samples, error = self.attempts.samples(state.attempt), self.attempts.error(state.attempt, again)
         heights = self.cells.inner(self.cells.outer(state.average))  # as they will be returned, in float32
         key = (self.seed, STREAMS["certificate"], state.attempt, int(again))
-        state.counts += histogram(self.cells, heights.float(), samples, key).counts
-        certificate = from_counts(state.counts, self.cells.masses, error, self.cells.first)
+        part = slice(state.shard, state.shard + BLOCK.get(self.cells.device.type, 1) * sharing(self.cells)[1])
+        state.hits += histogram(self.cells, heights.float(), samples, key, part=part).counts
+        state.shard = part.stop
+        if state.shard < shard_count(samples, self.cells.dim):
+            return None
+        state.shard, state.looks = 0, state.looks + 1
+        certificate = from_counts(state.hits, self.cells.masses, error, self.cells.first)
         state.drew("certificate", samples)
-        reached = {"samples": state.samples, "seconds": sum(state.seconds.values())}
+        seconds = sum(spent for phase, spent in state.seconds.items() if phase != "certificate")
+        reached = {"samples": state.samples, "seconds": seconds}
         state.history.append({**certificate.to_dict(), "certificate_samples": samples, **reached})
         if certificate.tv_bound <= self.tv:
             return certificate
@@ -244,7 +255,8 @@ class _Solver:
             return None
         if state.samples >= self.limit:
             return certificate
-        state.counts.zero_()
+        state.hits.zero_()
+        state.looks = 0
         if state.step == 0:  # the warm start was not good enough
             state.phase = "burn-in"
             return None
@@ -257,6 +269,12 @@ class _Solver:
             wanted = certificate.chi2 / (DESCENT_GOAL * self.attempts.chi2)
             state.goal = int(state.descent * min(max(wanted, 1.4), 8.0))
         return None
+
+    def _drawn(self, state: State) -> str:
+        """How much of a certificate's look has been drawn, for the progress bar."""
+        if state.shard == 0:
+            return ""
+        return f" {state.shard / shard_count(self.attempts.samples(state.attempt), self.cells.dim):.0%}"
 
     def _couple(self, state: State) -> None:
         """Estimate Newton's matrix at the average; the first time, descend anew from there."""
@@ -276,7 +294,7 @@ class _Solver:
 
     def _floor_samples(self) -> int:
         """Descent samples after which χ² should be well below the one asked for."""
-        shard = shards(self.batch, self.subspace or self.cells.dim)[0]
+        shard = math.ceil(self.batch / shard_count(self.batch, self.subspace or self.cells.dim))
         excess = 1 + subspace_excess(self.subspace, shard, self.cells.num)
         return max(int(FLOOR * excess * self.cells.num / (DESCENT_GOAL * self.attempts.chi2)), 10 * self.batch)
 

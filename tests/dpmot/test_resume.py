@@ -6,7 +6,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from dpmot import Gaussian, SemiDiscreteProblem, sampling, solve
-from dpmot.cells import Cells
+from dpmot.cells import STREAMS, Cells
 from dpmot.solution import Checkpoint, fingerprint
 from tests.dpmot.targets import grid_of_clusters, normal
 
@@ -67,6 +67,24 @@ def test_a_solve_interrupted_between_two_looks_keeps_the_first(tmp_path, monkeyp
     assert resumed.certificate == whole.certificate and torch.equal(resumed.heights, whole.heights)
 
 
+def test_a_solve_interrupted_in_a_certificate_keeps_what_was_drawn(tmp_path, monkeypatch):
+    monkeypatch.setattr("dpmot.sampling.MAX_SHARD", 1500)
+    monkeypatch.setattr("dpmot.solution.SAVE_SECONDS", 0.0)
+    problem, path = SemiDiscreteProblem(normal(300, 40)), tmp_path / "state.safetensors"
+    seen = count_histograms(monkeypatch)
+    whole = solve(problem)
+    looks = [call for call in seen if call[3][1] == STREAMS["certificate"]]
+    assert len(looks) == sampling.shard_count(whole.certificate.samples, 40) > 10
+    count_histograms(monkeypatch, stop_at=len(seen) - 4)
+    with pytest.raises(KeyboardInterrupt):
+        solve(problem, checkpoint=path)
+    seen = count_histograms(monkeypatch)
+    resumed = solve(problem, checkpoint=path)
+    assert len(seen) == 5, "those that were not counted"
+    assert resumed.certificate == whole.certificate and torch.equal(resumed.heights, whole.heights)
+    assert resumed.phase_samples == whole.phase_samples
+
+
 class Shifted:
     """A source with a field."""
 
@@ -106,7 +124,7 @@ def test_a_state_of_another_version_is_one_line(tmp_path, monkeypatch):
         solve(problem, checkpoint=path)
     with safe_open(path, "pt") as file:
         tensors, metadata = {name: file.get_tensor(name) for name in file.keys()}, file.metadata()  # noqa: SIM118
-    del tensors["counts"]
+    del tensors["hits"]
     save_file(tensors, path, metadata=metadata)
     with pytest.raises(ValueError, match="another version"):
         solve(problem, checkpoint=path)
