@@ -35,8 +35,8 @@ def main(argv: list[str] | None = None) -> int:
     arguments = _parser().parse_args(argv)
     try:
         return int(arguments.run(arguments) or 0)
-    except (ValueError, OSError, MemoryError) as error:
-        print(f"error: {error}", file=sys.stderr)
+    except (ValueError, OSError, MemoryError, torch.OutOfMemoryError) as error:
+        print(f"error: {(str(error).strip() or type(error).__name__).splitlines()[0]}", file=sys.stderr)
         return 2
 
 
@@ -128,6 +128,7 @@ def _solve_at(a: argparse.Namespace, sigma: float, world: int, first: bool) -> N
 def _kernel(a: argparse.Namespace) -> None:
     if not torch.cuda.is_available():
         raise ValueError("the kernel's rates need a CUDA GPU")
+    usable("cuda")
     from . import rates
 
     records = []

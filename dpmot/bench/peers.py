@@ -6,7 +6,6 @@ with the benchmark's normal source, centred targets and start h = 0.
 """
 
 import math
-import os
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -123,7 +122,6 @@ def ott(targets: Tensor, seed: int, options: dict[str, Any], watch: Watch) -> No
     options: batch; lr of optax's Adam, which decays exponentially: by one half in `halve`·N samples, 400·N in all
     settings. OTT-JAX has no schedule of its own; the moving average of its iterates (g_ema) is what is judged.
     """
-    os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # the judge needs the GPU's memory too
     import jax
     import optax
     from ott.geometry.semidiscrete_pointcloud import SemidiscretePointCloud

@@ -5,8 +5,10 @@ import os
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 import torch
+from packaging.version import Version
 
 from dpmot.assign import assign, assign_exactly, soft_assign, top
 
@@ -59,6 +61,10 @@ assert torch.equal(cell, exact.argmax(1)) and torch.equal(second.double(), exact
 """
 
 
+@pytest.mark.skipif(
+    Version(triton.__version__) < Version("3.7") and Version(np.__version__) >= Version("2.5"),
+    reason="this Triton's interpreter calls int() on arrays, which this NumPy refuses",
+)
 @pytest.mark.parametrize("tile", [(32, 64, 64, 2, 4, 4, 2), (32, 64, 32, 2, 2, 4, 2), (16, 16, 16, 3, 8, 4, 2)])
 def test_kernel_in_the_interpreter(tile):
     code = "import torch\n" + inspect.getsource(poisoned) + INTERPRETED.format(seed=sum(tile), tile=tile)
