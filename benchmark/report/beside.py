@@ -16,7 +16,7 @@ from benchmark.report.comparing import (
     same_or_not,
 )
 from benchmark.report.reading import Results
-from benchmark.report.vocabulary import title
+from benchmark.report.vocabulary import family, title
 from benchmark.report.wording import listed
 
 TIGHT = 10.0  # times the error: a bound above says nothing of it
@@ -46,6 +46,12 @@ def expected(results: Results) -> list[str]:
         "No difference is what theory expects: with a hard map and equal masses, DPM-OT's output has the law of a "
         f"random latent's up to the total variation of the map's masses, certified here to be at most {listed(bounds)}."
     ] * bool(bounds)
+
+
+def uncounted(results: Results) -> list[str]:
+    """Samplers that this report does not know, which may be anything: they are shown and decide nothing."""
+    arms = dict.fromkeys(title(a) for p in results.problems for a in results.arms(p) if family(a) == "other")
+    return [f"Not counted, as this report does not know them as plain samplers: {listed([*arms])}."] * bool(arms)
 
 
 def trained(results: Results) -> list[str]:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from benchmark.report import needs as ask
-from benchmark.report.beside import elsewhere, expected, tightness, trained, with_arm
+from benchmark.report.beside import elsewhere, expected, tightness, trained, uncounted, with_arm
 from benchmark.report.comparing import (
     COPY_MARGIN,
     FEW,
@@ -83,7 +83,7 @@ def few_steps(results: Results) -> Verdict:
         _status(tested, needs),
         told(tested, words),
         (*tested, *beside),
-        tuple(in_words(beside)),
+        (*in_words(beside), *uncounted(results)),
         tuple(dict.fromkeys(needs)),
         _remark(results, tested),
     )
@@ -116,7 +116,7 @@ def fast_samplers(results: Results) -> Verdict:
         _status(tested, needs),
         told(tested, {"better": "better than a fast sampler", "worse": "worse"}),
         (*tested, *beside),
-        (*in_words(beside), *trained(results)),
+        (*in_words(beside), *trained(results), *uncounted(results)),
         tuple(dict.fromkeys(needs)),
         _remark(results, tested),
     )
@@ -139,7 +139,7 @@ def mode_mixture(results: Results) -> Verdict:
     beside = same_or_not(
         [*with_arm(results, found + nothing, RANDOM), *with_arm(results, found + nothing, REAL)], deciding=False
     )
-    caveats = in_words(beside)
+    caveats = [*in_words(beside), *uncounted(results)]
     if nothing:
         where = [f"{n} on {p}" for p in results.problems if (n := sum(c.problem == p for c in nothing))]
         caveats.append(

@@ -163,7 +163,11 @@ def controls_table(results: Results) -> Table:
             continue
         for label in results.arms(problem, base=False):
             here = results.close(problem, label, budget)
-            if here is None or family(label) in ("plain", "distilled") or results.sigma_m_alone(problem, label):
+            if (
+                here is None
+                or family(label) in ("plain", "distilled", "other")
+                or results.sigma_m_alone(problem, label)
+            ):
                 continue
             c = compare(results, problem, quality, (label, here), (OURS, budget)) if label != OURS else None
             _add(table, results, problem, label, here, names, {"problem": problem, "sampler": title(label)})

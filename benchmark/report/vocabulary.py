@@ -79,11 +79,18 @@ def metric(name: str) -> Metric:
 FAMILIES = {
     "plain": "plain samplers",
     "distilled": "distilled students",
+    "other": "samplers not known here",
     "ot": "optimal transport",
     "control": "controls",
     "real": "held-out examples",
 }
+_PLAIN = (
+    "ddpm", "ddim", "s-pndm", "f-pndm", "plms", "unipc", "deis", "heun", "langevin",
+    "dpm-solver-1", "dpm-solver-2s", "dpm-solver-3s", "dpm-solver-fast", "dpm-solver-2m", "dpm-solver-3m",
+    "dpm-solver++-2s", "dpm-solver++-2m", "dpm-solver++-3m",
+)  # fmt: skip
 FAMILY = {
+    **dict.fromkeys(_PLAIN, "plain"),
     "progressive-distillation": "distilled",
     "consistency-distillation": "distilled",
     "dpmot": "ot",
@@ -119,8 +126,8 @@ _TITLES = {
 
 
 def family(label: str) -> str:
-    """The key in `FAMILIES` of an arm, from its label; a sampler that is not known here is a plain one."""
-    return FAMILY.get(label.partition(" ")[0], "plain")
+    """The key in `FAMILIES` of an arm, from its label. What is not known here is shown, but decides no claim."""
+    return FAMILY.get(label.partition(" ")[0], "other")
 
 
 def title(label: str) -> str:
@@ -168,22 +175,20 @@ _FIXED = {
     "copy-target": Look("#9a8c4f", "P", (1.2, 1.2)),
     "held-out": Look(FLOOR, "d", (6, 2)),
 }
-_PLAIN_MARKERS = "o^sDvP*Xp<>h"
+_MARKERS = "o^sDvP*Xp<>h"
 
 
 @cache
 def looks(labels: tuple[str, ...]) -> dict[str, Look]:
     """The look of each arm: plain ones in blues, light to dark, students violet, OT red, controls green, floor grey.
 
-    Families differ in hue and in lightness, members of one in marker and dashes, so colour alone never decides.
+    Families differ in hue and in lightness, members of one in marker and dashes, so colour alone never decides. Those
+    not known here are brown.
     """
-    plain = [label for label in sorted(labels, key=rank) if family(label) == "plain"]
-    blues = sns.color_palette("blend:#6aaed6,#12306b", max(len(plain), 2)).as_hex()
-    drawn = {
-        label: Look(blues[i], _PLAIN_MARKERS[i % len(_PLAIN_MARKERS)], () if i % 2 == 0 else (5, 1.2))
-        for i, label in enumerate(plain)
-    }
-    for label in labels:
-        if label not in drawn:
-            drawn[label] = _FIXED.get(label.partition(" ")[0], Look(MUTED, "o", (1, 1)))
+    drawn = {label: _FIXED[name] for label in labels if (name := label.partition(" ")[0]) in _FIXED}
+    for kind, shades in (("plain", "blend:#6aaed6,#12306b"), ("other", "blend:#b98a63,#4a2c17")):
+        members = [label for label in sorted(labels, key=rank) if family(label) == kind]
+        colours = sns.color_palette(shades, max(len(members), 2)).as_hex()
+        for i, label in enumerate(members):
+            drawn[label] = Look(colours[i], _MARKERS[i % len(_MARKERS)], () if i % 2 == 0 else (5, 1.2))
     return drawn

@@ -14,9 +14,11 @@ from benchmark.report.claims import NOT_SUPPORTED, SUPPORTED, UNDECIDED, error_b
 from benchmark.report.reading import arrange
 from benchmark.report.statistics import holm, two_sided
 from benchmark.report.tables import solves
+from benchmark.report.vocabulary import FAMILY
 from benchmark.report.wording import context
 from benchmark.store import key_of
-from tests.benchmark.report.synthetic import both, judged, measured, quick, record
+from samplers.registry import available
+from tests.benchmark.report.synthetic import SEEDS, both, judged, measured, quick, record
 
 
 def test_everything_in_favour() -> None:
@@ -73,6 +75,27 @@ def test_no_margin_without_something_to_gain() -> None:
     wanted = "python -m benchmark.run --problem digits --sampler ddim --nfe 10 --seeds 0 1 2 3 4 --samples 1000"
     for claim in ("C1", "C4"):
         assert lonely[claim].status == UNDECIDED and wanted in lonely[claim].needs
+
+
+def test_samplers_that_are_not_known_decide_nothing() -> None:
+    assert set(available()) <= set(FAMILY), "every sampler of ours has a family"
+    rng, records = np.random.default_rng(1), both()
+    known, unknown = (
+        [
+            record(problem, name, nfe, seed, measured(rng, (quality, 0.1), 0.01, 0.01), {"grid": "edm"})
+            for problem, quality in (("digits", "fd"), ("mixture2d", "w2"))
+            for nfe in (5, 10, 20)
+            for seed in SEEDS
+        ]
+        for name in ("deis", "theirs")
+    )
+    before, beaten, after = judged(records), judged([*records, *known]), judged([*records, *unknown])
+    said = "Not counted, as this report does not know them as plain samplers: theirs."
+    for claim in ("C1", "C2", "C3"):
+        assert before[claim].status == after[claim].status == SUPPORTED
+        assert beaten[claim].status == NOT_SUPPORTED or claim == "C3"  # where there was no mixture to reduce
+        assert after[claim].comparisons == before[claim].comparisons
+        assert said in after[claim].caveats and said not in beaten[claim].caveats
 
 
 def test_what_theory_expects_leads_the_caveats() -> None:
