@@ -57,7 +57,7 @@ def bound(session: nox.Session) -> None:
 def ot(session: nox.Session) -> None:
     """Semi-discrete OT solvers beside each other: `nox -s ot -- race --targets 500`; a GPU is the place for it."""
     session.install("-e", ".[peers]")
-    session.run("python", "-m", "dpmot.bench", *(session.posargs or ["--help"]))
+    session.run("python", "-m", "dpmot.bench", *(session.posargs or ["--help"]), interrupt_timeout=TIDY)
 
 
 @nox.session

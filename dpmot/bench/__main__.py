@@ -6,7 +6,8 @@ kernel  rates of the Triton kernel in fp16, bf16, TF32 against the plain matrix 
 maps    rates of the hard, top-k and softmax maps against the bare assignment
 report  table and figures from the records in --out
 
-Records are written anew after every run of a solver: what is interrupted loses the run in hand.
+Records are written anew after every run of a solver: what is interrupted loses the run in hand. The published ones are
+in results/ot: `report --out results/ot` makes their tables and figures.
 """
 
 import argparse
@@ -17,7 +18,7 @@ import sys
 import time
 from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 import torch.distributed as dist
@@ -31,6 +32,14 @@ OURS = 0.4  # dpmot's part of --limit at most
 WORK = 0.7  # the peers' own part of what is left: the rest is for imports, compiling, and the judge
 
 
+class CommandLine(argparse.ArgumentParser):
+    """A parser whose complaints are one line; its subcommands' too."""
+
+    def error(self, message: str) -> NoReturn:
+        """Exit with code 2."""
+        self.exit(2, f"error: {message} ({self.prog} --help explains)\n")
+
+
 def main(argv: list[str] | None = None) -> int:
     arguments = _parser().parse_args(argv)
     try:
@@ -38,6 +47,9 @@ def main(argv: list[str] | None = None) -> int:
     except (ValueError, OSError, MemoryError, torch.OutOfMemoryError) as error:
         print(f"error: {(str(error).strip() or type(error).__name__).splitlines()[0]}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
 
 
 def _race(a: argparse.Namespace) -> None:
@@ -193,7 +205,7 @@ def _device(a: argparse.Namespace) -> str:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = CommandLine(
         prog="python -m dpmot.bench", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
@@ -206,7 +218,7 @@ def _parser() -> argparse.ArgumentParser:
     ):
         command = commands.add_parser(name, help=text, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
         command.set_defaults(run=run)
-        command.add_argument("--out", type=Path, default=Path("results/ot"), help="folder of the records")
+        command.add_argument("--out", type=Path, default=Path("local-results/ot"), help="folder of the records")
         if name == "report":
             continue
         command.add_argument("--targets", type=int, default=2000, metavar="N", help="number of targets")

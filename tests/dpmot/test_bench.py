@@ -187,6 +187,20 @@ def test_race_and_report_end_to_end(tmp_path, capsys, monkeypatch):
         assert capsys.readouterr().err.startswith("error: ")
 
 
+def test_complaints_and_interruptions_are_one_line(capsys, monkeypatch):
+    for arguments in ([], ["walk"], ["race", "--sigma", "much"], ["solve", "--no-such"]):
+        with pytest.raises(SystemExit) as error:
+            main(arguments)
+        said = capsys.readouterr().err
+        assert error.value.code == 2 and said.startswith("error: ") and said.count("\n") == 1
+
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("dpmot.bench.__main__.latents", interrupted)
+    assert main(["maps", *CPU]) == 130 and capsys.readouterr().err == "interrupted\n"
+
+
 def test_the_report_shows_time_and_samples_to_each_level(tmp_path):
     mine = [
         {
