@@ -15,7 +15,7 @@ from torch import Tensor
 from .certificate import CHI2_SHARE, Certificate
 
 WIDTH = 0.2  # of the χ² asked for: distance of a certificate's limit from its estimate
-MIN_SAMPLES = 20  # per cell, so that a cell found empty is nearly empty indeed
+MISSED = 0.1  # of tv: prescribed mass at most of the cells that a look misses by chance
 MOST_SAMPLES = 10**11  # of a first look: a day's work
 TINY = 0.05  # of tv: prescribed mass at most of the cells that are expected to be hit less than once
 
@@ -49,7 +49,8 @@ class Attempts:
         """Of each look: enough for a first limit that lies WIDTH of the χ² asked for above the estimate."""
         z = self._quantile(attempt, again=False)
         null = z * math.sqrt(2 * self.num) / (WIDTH * self.chi2)
-        return max(int(max(MIN_SAMPLES * self.num, null, 18 * z**2 / self.chi2)), math.ceil(1 / self._resolved))
+        hit = -math.log(MISSED * self.tv) * self.num  # a cell of mass 1/n is missed with probability exp(−samples/n)
+        return max(int(max(hit, null, 18 * z**2 / self.chi2)), math.ceil(1 / self._resolved))
 
     def narrow(self, certificate: Certificate, attempt: int) -> bool:
         """Whether a first look's estimate would do with twice the samples."""

@@ -41,6 +41,8 @@ class Certificate:
     tv: plug-in estimate ½Σ|c/M − ν|, biased upward by sampling noise, capped at tv_bound.
     tv_bound: the total variation between the cells' masses and the prescribed ones is below this, at `confidence`.
     empty_cells: cells that no sample hit. Duplicate targets share one cell.
+    missed_by_chance: how many cells so many samples miss on average where all masses are as prescribed; None in what
+        was saved before this was kept.
     confidence: 1 − the error probability, which is exact inside: late attempts of a solve show a rounded 1.
     """
 
@@ -52,12 +54,14 @@ class Certificate:
     worst_cell: WorstCell
     samples: int
     confidence: float
+    missed_by_chance: float | None = None
 
     def __str__(self) -> str:
         low, high = self.chi2_interval
+        chance = f" ({self.missed_by_chance:.3g} by chance)" if (self.missed_by_chance or 0) >= 0.1 else ""
         return (
             f"TV ≤ {self.tv_bound:.4f}, χ² = {self.chi2:.3g} in [{low:.3g}, {high:.3g}] at confidence "
-            f"{self.confidence:.6g}; {self.empty_cells} empty cells; {self.samples:,} fresh samples"
+            f"{self.confidence:.6g}; {self.empty_cells} empty cells{chance}; {self.samples:,} fresh samples"
         )
 
     def to_dict(self) -> dict[str, Any]:
@@ -122,7 +126,16 @@ def from_counts(counts: Tensor, masses: Tensor, error: float = 0.01, label: Tens
         ),
         samples=int(total),
         confidence=1 - error,
+        missed_by_chance=float((total * torch.log1p(-nu)).exp().sum()),
     )
+
+
+def product_chi2(a: Tensor, b: Tensor, masses: Tensor) -> float:
+    """χ² from two independent histograms [n] of the same cells: Σ a_j·b_j/(A·B·ν_j) − 1, A and B their totals.
+
+    Without bias also where the samples of a histogram depend on each other.
+    """
+    return float((a.double() * b / masses).sum() / (a.sum() * b.sum())) - 1
 
 
 def tiny(nu: Tensor, samples: float) -> Tensor:

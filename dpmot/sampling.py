@@ -7,6 +7,7 @@ result is the same to the bit however many ranks share the shards. On a GPU recy
 import math
 from collections.abc import Iterator
 from functools import cache
+from statistics import NormalDist
 from typing import NamedTuple
 from weakref import WeakKeyDictionary
 
@@ -24,7 +25,6 @@ MAX_NUMBERS = 2**28  # and numbers per shard
 GAP_UNIT = 2.0**-24  # score gaps are summed in fixed point, so that the order of summation does not matter
 MAX_RECORDED = 2**18  # targets: with more a shard's work outlasts its launches by far, and its memory is better shared
 ALL = slice(None)
-RECYCLING_EXCESS = 70.0  # variance between subspaces, times m: measured on CIFAR-10 latents, m = 64 to 512
 
 
 class Histogram(NamedTuple):
@@ -48,8 +48,8 @@ def histogram(
 
     subspace: 0 for independent samples; m for recycling, by which a shard draws Z ∈ R^{m×d} standard normal and uses
     x = Zᵀw with w uniform on the unit sphere of R^m. Each x is exactly N(0, I), so the histogram stays unbiased, at
-    inner dimension m instead of d; the samples of one shard are weakly dependent (variance grows by about
-    70·shard/(m·n)). For Gaussian sources only.
+    inner dimension m instead of d; the samples of one shard are weakly dependent (`subspace_excess`). For Gaussian
+    sources only.
 
     The ranks of a process group share the shards; where the targets are shared among them, all see every shard.
     """
@@ -116,8 +116,15 @@ def subspace_size(cells: Cells) -> int:
 
 
 def subspace_excess(m: int, shard: int, num: int) -> float:
-    """How much recycling adds to the variance of a histogram, relative to independent samples."""
-    return RECYCLING_EXCESS * shard / (m * num) if m else 0.0
+    """How much recycling adds to the variance of a histogram, relative to independent samples.
+
+    In a subspace ‖z_j‖ is off by a factor of relative variance 1/(2m), and the chance to exceed the others' maximum,
+    near q = Φ⁻¹(1 − 1/n) deviations, by q² times that: cells' masses there have the relative variance q⁴/(2m).
+    """
+    if not m:
+        return 0.0
+    q = NormalDist().inv_cdf(1 - 1 / max(num, 2))
+    return q**4 / (2 * m) * shard / num
 
 
 def _subspace(

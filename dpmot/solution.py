@@ -78,7 +78,8 @@ class State:
     gap_sum: Tensor
     gap_count: Tensor
     silent: Tensor  # expected hits since the last hit, per cell
-    hits: Tensor  # [n] int64, of the fresh samples that the attempt has drawn so far
+    hits: Tensor  # [n] int64, of the fresh samples that the attempt, or the trial of the start, has drawn so far
+    twin: Tensor  # [n] int64, of as many others in that trial
     facets: Tensor  # [n, n], how cells are coupled, the mean of so many `estimates`; [0, 0] before the first
     matrix: Tensor  # [n, n], what turns errors of the masses into moves of the heights
     edges: Tensor  # [2, E] int64

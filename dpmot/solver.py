@@ -20,7 +20,7 @@ from tqdm import tqdm
 from . import newton
 from .attempts import Attempts
 from .cells import STREAMS, Cells
-from .certificate import Certificate, from_counts
+from .certificate import Certificate, from_counts, product_chi2
 from .problem import SemiDiscreteProblem, fraction, whole
 from .sampling import Histogram, histogram, shard_count, sharing, subspace_excess, subspace_size
 from .solution import Checkpoint, Solution, State, digest, fingerprint
@@ -29,8 +29,10 @@ from .starts import on_a_line, quantile, starts
 KAPPA = {"low": 1.0, "high": 0.5}  # a cell whose mass is off by 100% moves κ·g/√k at step k
 PRIOR_SAMPLES = 4  # weight of the closed-form gap beside the measured one, in samples
 BURN_IN = 40  # steps at most
-DESCENT_GOAL = 0.45  # of the χ² asked for, by the sampling floor; steps of finite size leave about half as much again
+GOAL = {"independent": 0.45, "recycled": 0.55}  # of the χ² asked for, by the sampling floor: what is left is 0.3 to 0.7
 SLOW = 3.0  # Newton's matrix is called for when χ² lies so many times above the sampling floor
+GOOD = 0.6  # of the χ² asked for: a start is certified as it is where it has no more ...
+SURE = 0.25  # ... by an estimate with a standard error of this part of it
 WORSE = 1.5  # times the error of a closed form: a warm start is given up that is worse than this
 LIFTING = 64  # descent steps during which silent cells are lifted; later that would be a bias
 POWER = 0.75  # the average's weights grow as k^POWER: forgets the start, costs (1+p)²/(1+2p) in variance
@@ -135,11 +137,13 @@ class _Solver:
         gap = gap.clamp(min=float(gap.mean()) * 1e-3)
         zero = torch.zeros_like(gap)
         none = gap.new_zeros(0, 0)
-        state = State(start, start.clone(), gap, zero, zero.clone(), zero.clone(), zero.long(), none, none, none)
+        count = zero.long()
+        zeros = (zero, zero.clone(), zero.clone(), count, count.clone())
+        state = State(start, start.clone(), gap, *zeros, none, none, none)
         state.goal = self._floor_samples()
         state.drew("start", len(errors) * self.batch)
-        if known is not None or (warm and best == 0) or cells.num == 1:  # may be good enough as it is
-            state.phase = "certificate"
+        told = known is not None or (warm and best == 0) or cells.num == 1
+        state.phase = "certificate" if told else "start"
         state.took("start", time.perf_counter() - begun)
         return state
 
@@ -153,7 +157,9 @@ class _Solver:
                 begun, phase, before = time.perf_counter(), state.phase, state.samples
                 bar.set_description(phase + self._drawn(state))
                 bar.total = min(state.samples - state.descent + state.goal, self.limit)  # to the next certificate
-                if phase == "burn-in":
+                if phase == "start":
+                    self._try_start(state)
+                elif phase == "burn-in":
                     self._burn_in_step(state)
                 elif phase == "descent":
                     self._descent_step(state)
@@ -181,6 +187,23 @@ class _Solver:
             seed=self.seed,
             problem=self.problem,
         )
+
+    def _try_start(self, state: State) -> None:
+        """Certify the start as it is? Closed forms may do for targets nearly alike in length in high dimension.
+
+        By two histograms that grow until the standard error of χ², near zero √n/samples times their excess of variance,
+        is small, or the answer clear.
+        """
+        for sums in (state.hits, state.twin):
+            state.step += 1
+            sums += self._histogram(state.heights, "start", state.step).counts
+        state.drew("start", 2 * self.batch)
+        limit, chi2 = self.attempts.chi2, product_chi2(state.hits, state.twin, self.cells.masses)
+        error = self._excess * math.sqrt(self.cells.num) / float(state.hits.sum())
+        if error <= SURE * limit or chi2 - 2 * error > limit or chi2 + 2 * error < GOOD * limit:
+            state.phase, state.step = "certificate" if chi2 <= GOOD * limit else "burn-in", 0
+            state.hits.zero_()
+            state.twin.zero_()
 
     def _burn_in_step(self, state: State) -> None:
         """h_j −= η·g_j·log(mass/prescribed): from a far start, and until it no longer helps."""
@@ -266,7 +289,7 @@ class _Solver:
             self._couple(state)
             state.goal = int(1.4 * state.descent) or self._floor_samples()
         else:
-            wanted = certificate.chi2 / (DESCENT_GOAL * self.attempts.chi2)
+            wanted = certificate.chi2 / self._goal
             state.goal = int(state.descent * min(max(wanted, 1.4), 8.0))
         return None
 
@@ -294,9 +317,18 @@ class _Solver:
 
     def _floor_samples(self) -> int:
         """Descent samples after which χ² should be well below the one asked for."""
+        return max(int(FLOOR * self._excess * self.cells.num / self._goal), 10 * self.batch)
+
+    @property
+    def _goal(self) -> float:
+        """χ² that the descent is to reach."""
+        return GOAL["recycled" if self.subspace else "independent"] * self.attempts.chi2
+
+    @property
+    def _excess(self) -> float:
+        """Variance of a batch's histogram over that of independent samples."""
         shard = math.ceil(self.batch / shard_count(self.batch, self.subspace or self.cells.dim))
-        excess = 1 + subspace_excess(self.subspace, shard, self.cells.num)
-        return max(int(FLOOR * excess * self.cells.num / (DESCENT_GOAL * self.attempts.chi2)), 10 * self.batch)
+        return 1 + subspace_excess(self.subspace, shard, self.cells.num)
 
     def _histogram(self, heights: Tensor, stream: str, step: int, values: bool = False) -> Histogram:
         key = (self.seed, STREAMS[stream], step)

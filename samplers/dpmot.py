@@ -187,7 +187,7 @@ class DPMOT(LatentSampler):
     """
 
     summary: ClassVar[str] = "one certified OT map to latents at σ_M, then a few reverse steps"
-    version: ClassVar[int] = 3
+    version: ClassVar[int] = 4
 
     tv: float = 0.05
     confidence: float = 0.99

@@ -136,7 +136,7 @@ def test_repeated_certificates_share_the_error_probability():
 
 
 def test_a_narrow_failure_is_looked_at_with_twice_the_samples(monkeypatch):
-    for name, value in (("solver.DESCENT_GOAL", 0.2), ("attempts.WIDTH", 0.9), ("attempts.MIN_SAMPLES", 1)):
+    for name, value in (("solver.GOAL", {"independent": 0.2}), ("attempts.WIDTH", 0.9), ("attempts.MISSED", 1)):
         monkeypatch.setattr(f"dpmot.{name}", value)  # good heights, and first looks too short to tell
     problem = SemiDiscreteProblem(torch.randn(400, 60, generator=torch.Generator().manual_seed(3)))  # such a case
     solution = solve(problem, tv=0.03)

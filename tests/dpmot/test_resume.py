@@ -53,7 +53,7 @@ def test_interrupted_solve_resumes_to_the_same_bits(tmp_path, monkeypatch, stop_
 
 
 def test_a_solve_interrupted_between_two_looks_keeps_the_first(tmp_path, monkeypatch):
-    for name, value in (("solver.DESCENT_GOAL", 0.2), ("attempts.WIDTH", 0.9), ("attempts.MIN_SAMPLES", 1)):
+    for name, value in (("solver.GOAL", {"independent": 0.2}), ("attempts.WIDTH", 0.9), ("attempts.MISSED", 1)):
         monkeypatch.setattr(f"dpmot.{name}", value)  # good heights, and first looks too short to tell
     monkeypatch.setattr("dpmot.solution.SAVE_SECONDS", 0.0)
     problem, path = SemiDiscreteProblem(normal(300, 40)), tmp_path / "state.safetensors"
