@@ -23,6 +23,12 @@ def usable(device: torch.device | str) -> torch.device:
     return found
 
 
+def synchronize(device: torch.device) -> None:
+    """Wait for a GPU's work, so that a clock may be read."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
 def to_shard(shape: Sequence[int], device: torch.device, dtype: torch.dtype, asked: bool | str) -> bool:
     """Whether targets of that shape are to be shared; "auto": where a GPU's memory can't hold them. A collective."""
     if asked not in (True, False, "auto"):

@@ -1,9 +1,7 @@
-"""Heights whose cells have the prescribed masses: averaged stochastic gradient descent that stops on a certificate.
+"""Heights whose cells have the prescribed masses: a start, steps of descent, and certificates until one holds.
 
-Minimises the convex energy E(h) = ∫ max_j{⟨x, y_j⟩ + h_j} dμ − Σ ν_j h_j, with ∂E/∂h_j = μ(W_j) − ν_j estimated by the
-histogram of a batch. Per cell the step is scaled by the mean gap g_j between best and second-best score, about
-1/|∂ log μ(W_j)/∂h_j|, known in closed form in high dimension and refined on the way. Averaging the iterates reaches the
-sampling floor χ² ≈ N/S after S samples (Polyak and Juditsky 1992; Genans et al. 2025, arXiv 2510.25287).
+Minimises the convex energy E(h) = ∫ max_j{⟨x, y_j⟩ + h_j} dμ − Σ ν_j h_j by averaged stochastic gradient descent
+(`descent.py`). A start that is good enough, and every average that should be, is certified on fresh samples.
 """
 
 import math
@@ -21,23 +19,18 @@ from . import newton
 from .attempts import Attempts
 from .cells import STREAMS, Cells
 from .certificate import Certificate, from_counts, product_chi2
+from .descent import Descent
 from .problem import SemiDiscreteProblem, fraction, whole
-from .sampling import Histogram, histogram, shard_count, sharing, subspace_excess, subspace_size
+from .ranks import synchronize
+from .sampling import histogram, shard_count, sharing, subspace_size
 from .solution import Checkpoint, Solution, State, digest, fingerprint
-from .starts import on_a_line, quantile, starts
+from .starts import on_a_line, starts
 
-KAPPA = {"low": 1.0, "high": 0.5}  # a cell whose mass is off by 100% moves κ·g/√k at step k
-PRIOR_SAMPLES = 4  # weight of the closed-form gap beside the measured one, in samples
-BURN_IN = 40  # steps at most
-GOAL = {"independent": 0.45, "recycled": 0.55}  # of the χ² asked for, by the sampling floor: what is left is 0.3 to 0.7
 SLOW = 3.0  # Newton's matrix is called for when χ² lies so many times above the sampling floor
 GOOD = 0.6  # of the χ² asked for: a start is certified as it is where it has no more ...
 SURE = 0.25  # ... by an estimate with a standard error of this part of it
 WORSE = 1.5  # times the error of a closed form: a warm start is given up that is worse than this
-LIFTING = 64  # descent steps during which silent cells are lifted; later that would be a bias
-POWER = 0.75  # the average's weights grow as k^POWER: forgets the start, costs (1+p)²/(1+2p) in variance
 BLOCK = {"cpu": 1, "cuda": 64}  # shards of a certificate that each rank draws between two saves
-FLOOR = (1 + POWER) ** 2 / (1 + 2 * POWER)  # χ² of the average over the floor N/S
 
 
 def solve(
@@ -78,7 +71,7 @@ def solve(
         max_samples = whole(max_samples, "max_samples", 1)
     begun = time.perf_counter()
     cells = Cells.of(problem, device, precision, shard_targets)
-    _synchronize(cells.device)
+    synchronize(cells.device)
     prepared = time.perf_counter() - begun
     solver = _Solver(cells, tv, confidence, max_samples, seed, subspace_size(cells) if recycle else 0, progress)
     identity = {
@@ -105,13 +98,13 @@ class _Solver:
     subspace: int
     progress: bool
 
-    @property
-    def batch(self) -> int:
-        return max(2 * self.cells.num, 512)
-
     @cached_property
     def attempts(self) -> Attempts:
         return Attempts(self.tv, self.confidence, self.cells.masses)
+
+    @cached_property
+    def descent(self) -> Descent:
+        return Descent(self.cells, self.seed, self.subspace, self.attempts.chi2)
 
     @cached_property
     def problem(self) -> str:
@@ -119,7 +112,7 @@ class _Solver:
 
     @property
     def limit(self) -> int:
-        return self.max_samples or 50 * self._floor_samples()
+        return self.max_samples or 50 * self.descent.samples
 
     def start(self, heights: Tensor | None) -> State:
         """The solution where it is known; else of warm start and closed forms that with the least error on a batch."""
@@ -128,20 +121,19 @@ class _Solver:
         warm, known = [] if heights is None else [cells.inner(heights)], on_a_line(cells)
         candidates = [*warm, *starts(cells)] if known is None else [known]
         judged = candidates if len(candidates) > 1 else []
-        errors = [self._error(self._histogram(h, "start", 0)) for h in judged]
+        errors = [self.descent.error(self.descent.histogram(h, "start", 0)) for h in judged]
         if errors and warm:
             errors[0] /= WORSE
         best = errors.index(min(errors)) if errors else 0
         start = candidates[best]
-        gap = cells.norms / (quantile(cells.masses) + 1 / quantile(cells.masses))
-        gap = gap.clamp(min=float(gap.mean()) * 1e-3)
+        gap = self.descent.closed_form_gap()
         zero = torch.zeros_like(gap)
         none = gap.new_zeros(0, 0)
         count = zero.long()
         zeros = (zero, zero.clone(), zero.clone(), count, count.clone())
         state = State(start, start.clone(), gap, *zeros, none, none, none)
-        state.goal = self._floor_samples()
-        state.drew("start", len(errors) * self.batch)
+        state.goal = self.descent.samples
+        state.drew("start", len(errors) * self.descent.batch)
         told = known is not None or (warm and best == 0) or cells.num == 1
         state.phase = "certificate" if told else "start"
         state.took("start", time.perf_counter() - begun)
@@ -160,15 +152,17 @@ class _Solver:
                 if phase == "start":
                     self._try_start(state)
                 elif phase == "burn-in":
-                    self._burn_in_step(state)
+                    self.descent.burn_in_step(state)
                 elif phase == "descent":
-                    self._descent_step(state)
+                    self.descent.step(state)
+                    if state.descent >= state.goal or state.samples >= self.limit:
+                        state.phase = "certificate"
                 else:
                     certificate = self._certify(state)
                     if state.history:
                         bar.set_postfix_str(f"TV ≤ {state.history[-1]['tv_bound']:.3g}")
                 if certificate is not None or phase != state.phase:
-                    _synchronize(self.cells.device)
+                    synchronize(self.cells.device)
                 state.took(phase, time.perf_counter() - begun)
                 bar.update(state.samples - before)
                 if keep and rank == 0:
@@ -196,60 +190,14 @@ class _Solver:
         """
         for sums in (state.hits, state.twin):
             state.step += 1
-            sums += self._histogram(state.heights, "start", state.step).counts
-        state.drew("start", 2 * self.batch)
+            sums += self.descent.histogram(state.heights, "start", state.step).counts
+        state.drew("start", 2 * self.descent.batch)
         limit, chi2 = self.attempts.chi2, product_chi2(state.hits, state.twin, self.cells.masses)
-        error = self._excess * math.sqrt(self.cells.num) / float(state.hits.sum())
+        error = self.descent.excess * math.sqrt(self.cells.num) / float(state.hits.sum())
         if error <= SURE * limit or chi2 - 2 * error > limit or chi2 + 2 * error < GOOD * limit:
             state.phase, state.step = "certificate" if chi2 <= GOOD * limit else "burn-in", 0
             state.hits.zero_()
             state.twin.zero_()
-
-    def _burn_in_step(self, state: State) -> None:
-        """h_j −= η·g_j·log(mass/prescribed): from a far start, and until it no longer helps."""
-        found = self._histogram(state.heights, "burn-in", state.step, values=True)
-        state.drew("burn-in", found.total)
-        state.step += 1
-        assert found.gaps is not None
-        state.gap_sum.mul_(0.7).add_(found.gaps)  # gaps seen far from the solution say little of it: forget them
-        state.gap_count.mul_(0.7).add_(found.counts)
-        error = self._error(found)
-        state.stalled = 0 if error < 0.95 * state.best else state.stalled + 1
-        state.best = min(state.best, error)
-        floor = 0.56 * math.sqrt(self.cells.num / self.batch)  # of the error: √(2/π)·½·√(n/b), and some room
-        if error <= floor or state.stalled == 2 or state.step == BURN_IN:
-            state.phase, state.step, state.average = "descent", 0, state.heights.clone()
-            return
-        expected = found.total * self.cells.masses
-        rate = 1.0 if error > 0.6 else 0.5
-        state.heights -= rate * self._gap(state) * torch.log((found.counts + 0.5) / (expected + 0.5))
-
-    def _descent_step(self, state: State) -> None:
-        """h_j −= κ·g_j/√k·(mass/prescribed − 1), then the average with weights near k^POWER (Shamir and Zhang 2013)."""
-        found = self._histogram(state.heights, "descent", state.step)
-        state.drew("descent", found.total)
-        state.descent += found.total
-        state.step += 1
-        expected = found.total * self.cells.masses
-        # A cell expected to be hit less than once moves by g at most at a hit; one far too large, by a few g a step.
-        # The limit grows, lest it bias cells that are hit rarely but then often, as recycling makes them.
-        relative = ((found.counts - expected) / expected.clamp(min=1.0)).clamp(max=5.0 * state.step**0.5)
-        gap = self._gap(state)
-        if state.estimates:
-            error = found.counts / found.total - self.cells.masses
-            state.heights -= newton.move(error, state.matrix, state.edges, gap, state.step)
-        else:  # in low dimension cells touch few others, and errors of long wavelength need the larger step
-            kappa = KAPPA["low" if self.cells.intrinsic <= 16 else "high"]
-            state.heights -= kappa * state.step**-0.5 * gap * relative
-        state.average += (state.heights - state.average) * ((1 + POWER) / (state.step + POWER))
-        if state.step <= LIFTING:  # a cell that stays empty would recover too slowly
-            state.silent = torch.where(found.counts > 0, 0.0, state.silent + expected)
-            lift = torch.where(state.silent > 16, gap, 0.0)
-            state.silent = torch.where(state.silent > 16, 8.0, state.silent)
-            state.heights += lift
-            state.average += lift
-        if state.descent >= state.goal or state.samples >= self.limit:
-            state.phase = "certificate"
 
     def _certify(self, state: State) -> Certificate | None:
         """Draw a block of a look's fresh samples; at its last, what all of the attempt say. None: go on.
@@ -280,16 +228,16 @@ class _Solver:
             return certificate
         state.hits.zero_()
         state.looks = 0
-        if state.step == 0:  # the warm start was not good enough
+        if state.step == 0:  # the start was not good enough
             state.phase = "burn-in"
             return None
         state.phase = "descent"
-        slow = certificate.chi2 > SLOW * FLOOR * self.cells.num / state.descent
+        slow = certificate.chi2 > SLOW * self.descent.floor(state.descent)
         if slow and not self.subspace and self.cells.num <= newton.CELLS:
-            self._couple(state)
-            state.goal = int(1.4 * state.descent) or self._floor_samples()
+            self.descent.couple(state)
+            state.goal = int(1.4 * state.descent) or self.descent.samples
         else:
-            wanted = certificate.chi2 / self._goal
+            wanted = certificate.chi2 / self.descent.goal
             state.goal = int(state.descent * min(max(wanted, 1.4), 8.0))
         return None
 
@@ -298,51 +246,3 @@ class _Solver:
         if state.shard == 0:
             return ""
         return f" {state.shard / shard_count(self.attempts.samples(state.attempt), self.cells.dim):.0%}"
-
-    def _couple(self, state: State) -> None:
-        """Estimate Newton's matrix at the average; the first time, descend anew from there."""
-        begun, gap, key = time.perf_counter(), self._gap(state), (self.seed, STREAMS["facets"], state.attempt)
-        weights = newton.facets(self.cells, state.average, gap, key)
-        state.drew("facets", newton.SAMPLES * self.cells.num)
-        state.estimates += 1
-        state.facets = weights if state.estimates == 1 else state.facets + (weights - state.facets) / state.estimates
-        state.matrix = newton.inverse(state.facets, self.cells.masses / gap)
-        state.edges = newton.edges(state.facets)
-        _synchronize(self.cells.device)
-        seconds = time.perf_counter() - begun
-        state.took("facets", seconds)
-        state.took("certificate", -seconds)  # in the midst of which it was made
-        if state.estimates == 1:
-            state.heights, state.step, state.descent = state.average.clone(), 0, 0
-
-    def _floor_samples(self) -> int:
-        """Descent samples after which χ² should be well below the one asked for."""
-        return max(int(FLOOR * self._excess * self.cells.num / self._goal), 10 * self.batch)
-
-    @property
-    def _goal(self) -> float:
-        """χ² that the descent is to reach."""
-        return GOAL["recycled" if self.subspace else "independent"] * self.attempts.chi2
-
-    @property
-    def _excess(self) -> float:
-        """Variance of a batch's histogram over that of independent samples."""
-        shard = math.ceil(self.batch / shard_count(self.batch, self.subspace or self.cells.dim))
-        return 1 + subspace_excess(self.subspace, shard, self.cells.num)
-
-    def _histogram(self, heights: Tensor, stream: str, step: int, values: bool = False) -> Histogram:
-        key = (self.seed, STREAMS[stream], step)
-        return histogram(self.cells, heights, self.batch, key, subspace=self.subspace, values=values)
-
-    def _error(self, found: Histogram) -> float:
-        return 0.5 * float((found.counts / found.total - self.cells.masses).abs().sum())
-
-    def _gap(self, state: State) -> Tensor:
-        """Mean gap per cell, shrunk towards the closed form, whose scale is set by the mean gap of all samples."""
-        scale = state.gap_sum.sum() / (state.gap_count * state.gap_prior).sum()
-        return (PRIOR_SAMPLES * scale * state.gap_prior + state.gap_sum) / (PRIOR_SAMPLES + state.gap_count)
-
-
-def _synchronize(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)

@@ -51,9 +51,9 @@ def _races(races: dict[str, Any]) -> list[str]:
             summary.LEGEND,
             "",
             "The judge draws fresh samples: of dpmot's heights as many as its own certificate of the level takes, "
-            "about the largest of 20·N, 12·√(2N)/χ² and 106/χ² with χ² = (2·level)²; of a peer's 4·N, then 30·N, then "
-            "as many as dpmot's for the next level that the peer has not reached, unless those before show that χ² is "
-            "surely too large for it. None takes fewer than 20,000.",
+            "about the largest of N·log(10/level) (in older records 20·N), 12·√(2N)/χ² and 106/χ² with "
+            "χ² = (2·level)²; of a peer's 4·N, then 30·N, then as many as dpmot's for the next level that the peer has "
+            "not reached, unless those before show that χ² is surely too large for it. None takes fewer than 20,000.",
             "",
             "![The races](race.png)",
             "",
@@ -102,7 +102,7 @@ def _reached(run: dict[str, Any], mine: dict[str, Any], n: int) -> str:
     seconds, samples = point or (last["seconds"], last["samples"])
     times = seconds / mine["seconds"]
     return (
-        f"{_spent(seconds, samples, n)} (×{times:.3g})"
+        f"{_spent(seconds, samples, n)} (×{summary.short(times)})"
         if point
         else (f"> {_spent(seconds, samples, n)} ({summary.more_than(times)})")
     )
@@ -117,8 +117,8 @@ def _solves(records: dict[str, Any]) -> list[str]:
         return []
     lines = [
         "## dpmot alone", "",
-        "| targets | N | d | GPUs | TV ≤ | seconds | samples/N | χ² | certified TV | empty cells | judge's TV bound "
-        "| SHA-256 of heights |",
+        "| targets | N | d | GPUs | TV ≤ | seconds | samples/N | χ² | certified TV | empty cells (by chance) "
+        "| judge's TV bound | SHA-256 of heights |",
         "|---|---|---|---|---|---|---|---|---|---|---|---|",
     ]  # fmt: skip
     for record in records.values():
@@ -130,9 +130,15 @@ def _solves(records: dict[str, Any]) -> list[str]:
                 f"| {problem['targets']} | {problem['n']:,} | {problem['d']:,} | {record['ranks']} × "
                 f"{record['machine']['device']}{sharded} | {run['level']:.0%}{mark} | {run['seconds']:.2f} | "
                 f"{run['samples'] / problem['n']:.0f} | {found['chi2']:.2g} | {found['tv_bound']:.4f} | "
-                f"{found['empty_cells']} | {run['judge']['tv_bound']:.4f} | {run.get('heights_sha256', '–')[:8]} |"
+                f"{_empty(found)} | {run['judge']['tv_bound']:.4f} | {run.get('heights_sha256', '–')[:8]} |"
             )
     return [*lines, ""]
+
+
+def _empty(certificate: dict[str, Any]) -> str:
+    """Cells that the certificate's samples did not hit, and how many as many samples miss by chance."""
+    chance = certificate.get("missed_by_chance") or 0.0
+    return f"{certificate['empty_cells']:,}" + (f" ({chance:,.0f})" if chance >= 0.1 else "")
 
 
 def _kernel(record: dict[str, Any]) -> list[str]:

@@ -15,7 +15,8 @@ LEGEND = (
     "the seconds that dpmot took in the same race; bold if less than ten. > ×20: none came, and the setting with most "
     "time had so much; in italics if less than ten. Others > ×3: the others were stopped earlier than that, after 3 "
     "times dpmot's seconds at least, and might have been faster. Its schedule ended: by itself, before it came there. "
-    "A race that did not go down to a level is compared with dpmot's seconds of one that did."
+    "A race that did not go down to a level is compared with dpmot's seconds of one that did. dpmot became faster "
+    "between races: its seconds are those of its newest code, and of runs alike to 5% the latest counts."
 )
 
 
@@ -28,6 +29,7 @@ class Run:
     unit: float
     came: bool
     ended: bool  # by itself, without coming there
+    finished: str  # when its race was
 
     @property
     def times(self) -> float:
@@ -36,10 +38,9 @@ class Run:
 
 def table(records: list[dict[str, Any]]) -> list[str]:
     """Rows for dpmot's seconds, its certificates' part of them, and every peer. records: races alike but for peers."""
-    mine = [run for record in records for run in record["runs"] if run["solver"] == "dpmot"]
-    levels = sorted({run["level"] for run in mine}, reverse=True)
+    levels = sorted({run["level"] for record in records for run in _mine(record)}, reverse=True)
     peers = sorted({run["solver"] for record in records for run in record["runs"]} - {"dpmot"})
-    at = [[run for run in mine if run["level"] == level and run["converged"]] for level in levels]
+    at = [_newest(records, level) for level in levels]
     rows = [
         ["**dpmot**, seconds", *(_range([run["seconds"] for run in runs]) for runs in at)],
         ["of which its certificate", *(_range([run["phases"]["certificate"] for run in runs]) for runs in at)],
@@ -52,7 +53,12 @@ def table(records: list[dict[str, Any]]) -> list[str]:
 def more_than(times: float) -> str:
     """`> ×9.97`: rounded down to three digits, as a lower bound must be."""
     digits = 10.0 ** (2 - math.floor(math.log10(times)))
-    return f"> ×{math.floor(times * digits + 1e-9) / digits:.3g}"
+    return f"> ×{short(math.floor(times * digits + 1e-9) / digits)}"
+
+
+def short(times: float) -> str:
+    """Three digits, without an exponent."""
+    return f"{times:.3g}" if times < 1000 else f"{times:,.0f}"
 
 
 def _range(seconds: list[float]) -> str:
@@ -71,34 +77,52 @@ def _cell(records: list[dict[str, Any]], peer: str, level: float) -> str:
     came = [run for run in runs if run.came]
     if not runs:
         return "failed" if any(run["error"] for run in every) else "–"
-    best = min(came, key=lambda run: run.seconds) if came else max(runs, key=lambda run: run.seconds)
+    best = _best(came) if came else _best(runs, longest=True)
     others = {run.setting for run in runs} - {run.setting for run in runs if run.came or run.ended} - {best.setting}
     longest = [max((run for run in runs if run.setting == one), key=lambda run: run.seconds) for one in others]
     shorter = [run.times for run in longest if run.seconds < ALIKE * best.seconds]
     if best.ended:
-        said, mark = f"its schedule ended at ×{best.times:.3g}", ""
+        said, mark = f"its schedule ended at ×{short(best.times)}", ""
     else:
-        said, mark = (f"×{best.times:.3g}", "**") if came else (more_than(best.times), "*")
+        said, mark = (f"×{short(best.times)}", "**") if came else (more_than(best.times), "*")
     said = f"{mark}{said}{mark}" if best.times < GOAL else said
     said += f" ({best.setting})" if (came or best.ended) and len({run["setting"] for run in every}) > 1 else ""
     return f"{said}; others {more_than(min(shorter))}" if shorter else said
 
 
+def _best(runs: list[Run], longest: bool = False) -> Run:
+    """The run with the least seconds, or the longest; of those alike the latest."""
+    extreme = (max if longest else min)(run.seconds for run in runs)
+    alike = [run for run in runs if ALIKE <= run.seconds / extreme <= 1 / ALIKE]
+    return max(alike, key=lambda run: run.finished)
+
+
+def _mine(record: dict[str, Any]) -> list[dict[str, Any]]:
+    return [run for run in record["runs"] if run["solver"] == "dpmot"]
+
+
+def _newest(records: list[dict[str, Any]], level: float) -> list[dict[str, Any]]:
+    """dpmot's runs that came to the level, by the newest code of those."""
+    came = [record for record in records if _seconds(record, level)]
+    commit = max(came, key=lambda record: record["finished"])["machine"]["commit"] if came else None
+    newest = [run for record in came if record["machine"]["commit"] == commit for run in _mine(record)]
+    return [run for run in newest if run["level"] == level and run["converged"]]
+
+
 def _runs(records: list[dict[str, Any]], peer: str, level: float) -> Iterator[Run]:
     """The peer's runs that say something of the level: not those that failed, or were after a higher one."""
-    usual = next(unit for record in records if (unit := _seconds(record, level)))
+    usual = _newest(records, level)[0]["seconds"]
     for record in records:
         unit = _seconds(record, level) or usual
-        aimed = min((run["level"] for run in record["runs"] if run["solver"] == "dpmot"), default=level)
+        aimed = min((run["level"] for run in _mine(record)), default=level)
         for run in record["runs"]:
             if run["solver"] == peer and run["curve"]:
                 point, ended = reached(run["curve"], level), run["error"] == ENDED
                 seconds = point[0] if point else run["curve"][-1]["seconds"]
                 if point or ended or not (run["error"] or reached(run["curve"], aimed)):
-                    yield Run(run["setting"], seconds, unit, bool(point), ended and not point)
+                    yield Run(run["setting"], seconds, unit, bool(point), ended and not point, record["finished"])
 
 
 def _seconds(record: dict[str, Any], level: float) -> float | None:
     """dpmot's to the level in this race, if it came there."""
-    found = (run for run in record["runs"] if (run["solver"], run.get("level")) == ("dpmot", level))
-    return next((run["seconds"] for run in found if run["converged"]), None)
+    return next((run["seconds"] for run in _mine(record) if run["level"] == level and run["converged"]), None)

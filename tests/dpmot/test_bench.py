@@ -219,7 +219,8 @@ def test_the_report_shows_time_and_samples_to_each_level(tmp_path):
     problem = {"targets": "tiny", "n": 50, "d": 3, "sigma": 0.1}
     ended = {**peer, "setting": "short", "error": "its schedule ended"}
     broken = {**peer, "setting": "broken", "error": "RuntimeError: CUDA out of memory"}
-    record = {"problem": problem, "runs": [*mine, peer, ended, broken], "machine": {"device": "none"}, "budget": 3}
+    made = {"machine": {"device": "none", "commit": "abc"}, "finished": "2026-01-01T00:00:00Z"}
+    record = {"problem": problem, "runs": [*mine, peer, ended, broken], "budget": 3, **made}
     (tmp_path / "race.json").write_text(json.dumps(record))
     slow = {**peer, "setting": "slow", "curve": [{"seconds": 1.0, "samples": 50, "judge": {"tv_bound": 0.9}}]}
     late = [{"seconds": 100.0, "samples": 50, "judge": {"tv_bound": 0.04}}]
@@ -247,6 +248,23 @@ def test_the_report_shows_time_and_samples_to_each_level(tmp_path):
     assert "| POT | default | 32 | 2 s, 80 N (×1) | > 3 s, 120 N (> ×1.5) | 0.067 |" in table
     assert "| short (its schedule ended) | 32 | 2 s, 80 N (×1) | not reached (3 s, 120 N) | 0.067 |" in table
     assert "| 32 | 2 s, 80 N (×1) | failed (3 s, 120 N) | 0.067 |" in table
+
+
+def test_the_newest_code_counts_and_of_like_runs_the_latest():
+    def race(commit, day, mine, theirs):
+        done = {"solver": "dpmot", "level": 0.1, "converged": True, "seconds": mine}
+        curve = [{"seconds": theirs, "judge": {"tv_bound": 0.1}}]
+        peer = {"solver": "POT", "setting": "default", "error": None, "curve": curve}
+        runs = [{**done, "phases": {"certificate": mine / 2}}, peer]
+        return {"runs": runs, "machine": {"commit": commit}, "finished": f"2026-01-0{day}"}
+
+    races = [race("b", 2, 0.5, 2.04), race("a", 1, 2.0, 2.0), race("b", 3, 0.4, 30.0)]
+    assert summary.table(races)[2:] == [
+        "| **dpmot**, seconds | 0.4–0.5 |",
+        "| of which its certificate | 0.2–0.25 |",
+        "| POT, × dpmot | **×4.08** |",
+    ]
+    assert summary.short(1234.5) == "1,234" and summary.more_than(1234.5) == "> ×1,230"
 
 
 def test_targets_are_what_they_say(tmp_path):

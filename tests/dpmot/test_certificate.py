@@ -128,6 +128,20 @@ def test_empty_cells_are_counted():
     assert found.empty_cells == open_again.empty_cells + 1 and found.tv_bound >= 1 / 50
 
 
+def test_cells_missed_by_chance_are_as_many_as_said():
+    masses = torch.cat([torch.full((300,), 1 / 600), torch.full((30,), 1 / 60)]).double()
+    law = torch.distributions.Multinomial(900, masses)
+    found = [from_counts(law.sample(), masses) for _ in range(300)]
+    spread = 3 * np.std([one.empty_cells for one in found]) / 300**0.5
+    assert abs(np.mean([one.empty_cells for one in found]) - found[0].missed_by_chance) < spread
+    assert "by chance)" in str(found[0])
+    assert "by chance)" not in str(from_counts(torch.full((50,), 100), torch.full((50,), 0.02)))
+    for tv in (0.5, 0.1, 0.01):  # what a solve's certificate misses by chance is a small part of what it allows
+        equal = torch.full((50_000,), 1 / 50_000).double()
+        samples = Attempts(tv, 0.99, equal).samples(1)
+        assert (1 - 1 / 50_000) ** samples <= 0.1 * tv
+
+
 def test_repeated_certificates_share_the_error_probability():
     problem = SemiDiscreteProblem(torch.randn(300, 10, generator=GENERATOR))
     solution = solve(problem, tv=0.04, confidence=0.95)
@@ -136,7 +150,7 @@ def test_repeated_certificates_share_the_error_probability():
 
 
 def test_a_narrow_failure_is_looked_at_with_twice_the_samples(monkeypatch):
-    for name, value in (("solver.GOAL", {"independent": 0.2}), ("attempts.WIDTH", 0.9), ("attempts.MISSED", 1)):
+    for name, value in (("descent.GOAL", {"independent": 0.2}), ("attempts.WIDTH", 0.9), ("attempts.MISSED", 1)):
         monkeypatch.setattr(f"dpmot.{name}", value)  # good heights, and first looks too short to tell
     problem = SemiDiscreteProblem(torch.randn(400, 60, generator=torch.Generator().manual_seed(3)))  # such a case
     solution = solve(problem, tv=0.03)

@@ -21,7 +21,8 @@ def count_histograms(monkeypatch, stop_at=None):
             raise KeyboardInterrupt
         return inner(*args, **kwargs)
 
-    monkeypatch.setattr("dpmot.solver.histogram", counting)
+    for module in ("solver", "descent"):
+        monkeypatch.setattr(f"dpmot.{module}.histogram", counting)
     return seen
 
 
@@ -52,8 +53,23 @@ def test_interrupted_solve_resumes_to_the_same_bits(tmp_path, monkeypatch, stop_
     assert resumed.phase_samples == whole.phase_samples
 
 
+def test_a_solve_interrupted_in_the_trial_of_its_start_goes_on_with_it(tmp_path, monkeypatch):
+    monkeypatch.setattr("dpmot.solution.SAVE_SECONDS", 0.0)
+    problem, path = SemiDiscreteProblem(torch.nn.functional.normalize(normal(300, 600))), tmp_path / "state.safetensors"
+    seen = count_histograms(monkeypatch)
+    whole = solve(problem)
+    assert sum(call[3][1] == STREAMS["start"] for call in seen) > 6 and whole.samples == 0
+    count_histograms(monkeypatch, stop_at=6)  # in the third pair
+    with pytest.raises(KeyboardInterrupt):
+        solve(problem, checkpoint=path)
+    again = count_histograms(monkeypatch)
+    resumed = solve(problem, checkpoint=path)
+    assert len(again) == len(seen) - 4 and torch.equal(resumed.heights, whole.heights)
+    assert resumed.certificate == whole.certificate and resumed.phase_samples == whole.phase_samples
+
+
 def test_a_solve_interrupted_between_two_looks_keeps_the_first(tmp_path, monkeypatch):
-    for name, value in (("solver.GOAL", {"independent": 0.2}), ("attempts.WIDTH", 0.9), ("attempts.MISSED", 1)):
+    for name, value in (("descent.GOAL", {"independent": 0.2}), ("attempts.WIDTH", 0.9), ("attempts.MISSED", 1)):
         monkeypatch.setattr(f"dpmot.{name}", value)  # good heights, and first looks too short to tell
     monkeypatch.setattr("dpmot.solution.SAVE_SECONDS", 0.0)
     problem, path = SemiDiscreteProblem(normal(300, 40)), tmp_path / "state.safetensors"

@@ -136,9 +136,9 @@ def test_recycling_leaves_no_bias_in_rarely_hit_cells():
     while state.phase == "start":
         solver._try_start(state)
     while state.phase == "burn-in":
-        solver._burn_in_step(state)
+        solver.descent.burn_in_step(state)
     while state.descent < 2000 * 150:
-        solver._descent_step(state)
+        solver.descent.step(state)
     batches = [histogram(solver.cells, state.average, 300, (9, k), subspace=16).counts.double() for k in range(500)]
     floor = 1.3 / 2000 * float(torch.stack(batches).var(dim=0).mean()) / 2  # over the variance of independent samples
     found = certify(solver.cells.problem, solver.cells.outer(state.average), 100_000)
