@@ -15,7 +15,7 @@ from torch import Tensor
 from .certificate import CHI2_SHARE, Certificate
 
 WIDTH = 0.2  # of the χ² asked for: distance of a certificate's limit from its estimate
-MISSED = 0.1  # of tv: prescribed mass at most of the cells that a look misses by chance
+MISSED = 0.1  # of tv: mass at most, on average, of the cells that a look misses by chance where masses are equal
 MOST_SAMPLES = 10**11  # of a first look: a day's work
 TINY = 0.05  # of tv: prescribed mass at most of the cells that are expected to be hit less than once
 

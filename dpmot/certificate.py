@@ -58,10 +58,11 @@ class Certificate:
 
     def __str__(self) -> str:
         low, high = self.chi2_interval
-        chance = f" ({self.missed_by_chance:.3g} by chance)" if (self.missed_by_chance or 0) >= 0.1 else ""
+        chance = self.missed_by_chance or 0.0
+        missed = f" ({chance:,.{int(chance < 10)}f} by chance)" if chance >= 0.1 else ""
         return (
             f"TV ≤ {self.tv_bound:.4f}, χ² = {self.chi2:.3g} in [{low:.3g}, {high:.3g}] at confidence "
-            f"{self.confidence:.6g}; {self.empty_cells} empty cells{chance}; {self.samples:,} fresh samples"
+            f"{self.confidence:.6g}; {self.empty_cells} empty cells{missed}; {self.samples:,} fresh samples"
         )
 
     def to_dict(self) -> dict[str, Any]:
@@ -135,7 +136,7 @@ def product_chi2(a: Tensor, b: Tensor, masses: Tensor) -> float:
 
     Without bias also where the samples of a histogram depend on each other.
     """
-    return float((a.double() * b / masses).sum() / (a.sum() * b.sum())) - 1
+    return float((a.double() * b / masses).sum()) / (float(a.sum()) * float(b.sum())) - 1
 
 
 def tiny(nu: Tensor, samples: float) -> Tensor:

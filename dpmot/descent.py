@@ -44,8 +44,8 @@ class Descent:
         return max(2 * self.cells.num, 512)
 
     @property
-    def samples(self) -> int:
-        """After which χ² should be well below the one asked for."""
+    def planned(self) -> int:
+        """Samples after which χ² should be well below the one asked for."""
         return max(int(FLOOR * self.excess * self.cells.num / self.goal), 10 * self.batch)
 
     @property
@@ -74,7 +74,7 @@ class Descent:
         key = (self.seed, STREAMS[stream], step)
         return histogram(self.cells, heights, self.batch, key, subspace=self.subspace, values=values)
 
-    def error(self, found: Histogram) -> float:
+    def variation(self, found: Histogram) -> float:
         """Total variation of a batch, sampling noise included."""
         return 0.5 * float((found.counts / found.total - self.cells.masses).abs().sum())
 
@@ -86,7 +86,7 @@ class Descent:
         assert found.gaps is not None
         state.gap_sum.mul_(0.7).add_(found.gaps)  # gaps seen far from the solution say little of it: forget them
         state.gap_count.mul_(0.7).add_(found.counts)
-        error = self.error(found)
+        error = self.variation(found)
         state.stalled = 0 if error < 0.95 * state.best else state.stalled + 1
         state.best = min(state.best, error)
         floor = 0.56 * math.sqrt(self.cells.num / self.batch)  # of the error: √(2/π)·½·√(n/b), and some room

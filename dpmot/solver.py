@@ -50,11 +50,13 @@ def solve(
 ) -> Solution:
     """Heights certified to total variation ≤ `tv` at `confidence`, or the best reached within `max_samples`.
 
+    A closed form that is good enough is certified as it is; else a descent begins from it.
+
     tv: target for ½Σ|μ(W_j) − ν_j|. The certificate is computed on fresh samples; when one falls narrowly short, as
         many again are added to it, else the solve goes on and tries again. The error probability 1 − confidence is
         spent over all attempts (nine tenths of what is left on each, and of that nine tenths before the addition), so
         that the statement holds for whichever attempt ends the solve.
-    max_samples: for the optimisation; by default 50 times what the sampling floor asks for.
+    max_samples: for burn-in and descent; by default 50 times what the sampling floor asks for.
     heights: warm start [N], if no closed form is clearly better. recycle: allow subspace recycling (Gaussian sources).
     device: where to compute, the targets' device by default. precision: auto (fp16 on a GPU, else fp32), or a name.
     shard_targets: keep on each rank only its share of the targets' rows; "auto": where a GPU can't hold them all.
@@ -112,7 +114,7 @@ class _Solver:
 
     @property
     def limit(self) -> int:
-        return self.max_samples or 50 * self.descent.samples
+        return self.max_samples or 50 * self.descent.planned
 
     def start(self, heights: Tensor | None) -> State:
         """The solution where it is known; else of warm start and closed forms that with the least error on a batch."""
@@ -121,7 +123,7 @@ class _Solver:
         warm, known = [] if heights is None else [cells.inner(heights)], on_a_line(cells)
         candidates = [*warm, *starts(cells)] if known is None else [known]
         judged = candidates if len(candidates) > 1 else []
-        errors = [self.descent.error(self.descent.histogram(h, "start", 0)) for h in judged]
+        errors = [self.descent.variation(self.descent.histogram(h, "start", 0)) for h in judged]
         if errors and warm:
             errors[0] /= WORSE
         best = errors.index(min(errors)) if errors else 0
@@ -132,7 +134,7 @@ class _Solver:
         count = zero.long()
         zeros = (zero, zero.clone(), zero.clone(), count, count.clone())
         state = State(start, start.clone(), gap, *zeros, none, none, none)
-        state.goal = self.descent.samples
+        state.goal = self.descent.planned
         state.drew("start", len(errors) * self.descent.batch)
         told = known is not None or (warm and best == 0) or cells.num == 1
         state.phase = "certificate" if told else "start"
@@ -185,17 +187,18 @@ class _Solver:
     def _try_start(self, state: State) -> None:
         """Certify the start as it is? Closed forms may do for targets nearly alike in length in high dimension.
 
-        By two histograms that grow until the standard error of χ², near zero √n/samples times their excess of variance,
-        is small, or the answer clear.
+        By two histograms of S samples that grow until the standard error of χ² is small, or χ² clearly too large. With
+        variances E times those of independent samples it is √(nE²/S² + 2χ²E/S).
         """
         for sums in (state.hits, state.twin):
             state.step += 1
             sums += self.descent.histogram(state.heights, "start", state.step).counts
         state.drew("start", 2 * self.descent.batch)
-        limit, chi2 = self.attempts.chi2, product_chi2(state.hits, state.twin, self.cells.masses)
-        error = self.descent.excess * math.sqrt(self.cells.num) / float(state.hits.sum())
-        if error <= SURE * limit or chi2 - 2 * error > limit or chi2 + 2 * error < GOOD * limit:
-            state.phase, state.step = "certificate" if chi2 <= GOOD * limit else "burn-in", 0
+        good, chi2 = GOOD * self.attempts.chi2, product_chi2(state.hits, state.twin, self.cells.masses)
+        each = self.descent.excess / float(state.hits.sum())
+        error = math.sqrt(self.cells.num * each**2 + 2 * max(chi2, 0.0) * each)
+        if error <= SURE * self.attempts.chi2 or chi2 - 3 * error > good:  # a look at every step errs often at 2
+            state.phase, state.step = "certificate" if chi2 <= good else "burn-in", 0
             state.hits.zero_()
             state.twin.zero_()
 
@@ -235,7 +238,7 @@ class _Solver:
         slow = certificate.chi2 > SLOW * self.descent.floor(state.descent)
         if slow and not self.subspace and self.cells.num <= newton.CELLS:
             self.descent.couple(state)
-            state.goal = int(1.4 * state.descent) or self.descent.samples
+            state.goal = int(1.4 * state.descent) or self.descent.planned
         else:
             wanted = certificate.chi2 / self.descent.goal
             state.goal = int(state.descent * min(max(wanted, 1.4), 8.0))

@@ -31,7 +31,7 @@ from samplers.dpmot import make_latents
 from samplers.noise import ShardNoise, make_grid, stream
 from samplers.registry import lookup
 
-VERSION = 1
+VERSION = 2
 NETWORKS = ("digits", "cifar10")
 NEEDS_GPU = {"cifar10"}
 LEVELS = (0.1, 0.5, 2.0)

@@ -98,9 +98,11 @@ def ot_convergence(results: Results) -> FIGURE | None:
         colours = sns.color_palette("flare", len(here)).as_hex()
         for colour, (sigma, history) in zip(colours, here, strict=True):
             rows = pd.DataFrame(history).dropna(subset=["samples"])
+            rows = rows[rows["samples"] > 0]  # the axis is logarithmic
+            said = rf"$\sigma_M$ = {sigma:.2g}" + ("" if len(rows) else "\n(its start)")
             for column, line, mark in (("tv", "-", "o"), ("tv_bound", (0, (2.5, 1.5)), "_")):
                 if column in rows:
-                    label = rf"$\sigma_M$ = {sigma:.2g}" if column == "tv" else None
+                    label = said if column == "tv" else None
                     ax.plot(
                         rows["samples"], rows[column], mark, color=colour, linestyle=line, ms=4, lw=1.2, label=label
                     )
@@ -116,7 +118,7 @@ def ot_convergence(results: Results) -> FIGURE | None:
     axes[0, 0].set_ylabel("total variation of cell masses")
     return fig, (
         "Convergence of the semi-discrete OT solve: total variation between the cells' masses and 1/N, on fresh "
-        "samples."
+        "samples. Its start: the closed form was certified as it is, without a sample of descent."
     )
 
 

@@ -79,9 +79,7 @@ def _race_at(
     targets, name = latents(a.targets, sigma, a.data, a.dataset, device=_device(a))
     problem, record = _problem(sigma, name, targets), {"limit": a.limit, "levels": levels, "label": a.label}
     print(f"{name}: N = {len(targets):,}, d = {targets.shape[1]:,}", flush=True)
-    # The first launches compile kernels; a solve at another seed keeps that out of everybody's time.
-    for _ in race.ours(targets, (0.3,), seed=1):
-        pass
+    race.warm_up(targets, levels)
     label, runs = f"race-{_kind(a, name)}-n{a.targets}-s{sigma:g}{suffix}", []
     for run in race.ours(targets, levels, seconds=OURS * (deadline - time.monotonic())):
         print(f"  dpmot, TV ≤ {run['level']:g}: {run['seconds']:.2f} s, {run.pop('summary')}", flush=True)
@@ -123,8 +121,7 @@ def _solve_at(a: argparse.Namespace, sigma: float, world: int, first: bool) -> N
     layout = "sharded" if a.shard else ""
     label = f"solve-{_kind(a, name)}-n{a.targets}-d{targets.shape[1]}-s{sigma:g}-{kind}{world}{layout}"
     options = {"shard_targets": True} if a.shard else {}
-    for _ in race.ours(targets, (0.3,), seed=1, **options):
-        pass
+    race.warm_up(targets, tuple(a.tv), **options)
     runs = []
     for run in race.ours(targets, tuple(a.tv), **options):
         runs.append(run)

@@ -41,9 +41,12 @@ def draw(groups: Mapping[str, list[dict[str, Any]]], folder: Path) -> list[Path]
                 style = looks[peer] if best else {"color": looks[peer]["color"], "alpha": 0.45}
                 label = peer if best else None
                 axis.plot(*zip(*curve, strict=True), lw=1.6 if best else 0.7, label=label, zorder=2 + best, **style)
+        newest = max(races, key=lambda race: race["finished"])["machine"]["commit"]
         for race in races:
             points = [(run["seconds"], run["judge"]["tv_bound"]) for run in race["runs"] if run["solver"] == "dpmot"]
-            axis.plot(*zip(*points, strict=True), "o:", color=colours[0], lw=1.5, ms=6, label="dpmot", zorder=4)
+            now = race["machine"]["commit"] == newest
+            style = {"color": colours[0], "alpha": 1.0 if now else 0.35, "label": "dpmot" if now else None}
+            axis.plot(*zip(*points, strict=True), "o:", lw=1.5, ms=6, zorder=4 + now, **style)
         problem = races[0]["problem"]
         axis.set(
             xscale="log", yscale="log", xlabel="seconds",

@@ -33,7 +33,8 @@ def ours(
         solution = solve(problem, tv=level, seed=seed, max_samples=limit, **options)
         settle(targets)
         spent = time.monotonic() - begun
-        left, rate = max(left - spent, 0.0), solution.samples / spent
+        left = max(left - spent, 0.0)
+        rate = solution.samples / spent if solution.samples else rate
         judged = certify(problem, solution.heights, max(needed(level, problem), 20_000), JUDGE, CONFIDENCE)
         yield {
             "solver": "dpmot", "setting": "default", "level": level, "seconds": spent,
@@ -42,6 +43,14 @@ def ours(
             "heights_sha256": hashlib.sha256(solution.heights.numpy().tobytes()).hexdigest(),
             "judge": judged.to_dict(), "history": solution.history, "summary": str(solution),
         }  # fmt: skip
+
+
+def warm_up(targets: Tensor, levels: tuple[float, ...], **options: Any) -> None:
+    """Every phase once, at another seed: first launches compile kernels, which is nobody's time.
+
+    One step of descent towards the lowest level, unless the start does for that, and then for all.
+    """
+    solve(SemiDiscreteProblem(targets), tv=min(levels), seed=1, max_samples=1, **options)
 
 
 def settings(names: list[str] | None) -> list[tuple[str, str]]:

@@ -58,7 +58,7 @@ def _races(races: dict[str, Any]) -> list[str]:
             "![The races](race.png)",
             "",
             "*Thick: each peer's setting that came lowest; thin: its others. dpmot's points are solves of their own, "
-            "one for each level, certificates included, in every race.*",
+            "one for each level, certificates included, in every race; pale those of older code.*",
             "",
         ]
     for heading, records in _grouped(races).items():

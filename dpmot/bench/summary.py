@@ -16,7 +16,8 @@ LEGEND = (
     "time had so much; in italics if less than ten. Others > ×3: the others were stopped earlier than that, after 3 "
     "times dpmot's seconds at least, and might have been faster. Its schedule ended: by itself, before it came there. "
     "A race that did not go down to a level is compared with dpmot's seconds of one that did. dpmot became faster "
-    "between races: its seconds are those of its newest code, and of runs alike to 5% the latest counts."
+    "between races: its seconds are those of the newest code that was raced there, and of runs of a setting that are "
+    "alike to 5% the latest counts."
 )
 
 
@@ -92,9 +93,9 @@ def _cell(records: list[dict[str, Any]], peer: str, level: float) -> str:
 
 def _best(runs: list[Run], longest: bool = False) -> Run:
     """The run with the least seconds, or the longest; of those alike the latest."""
-    extreme = (max if longest else min)(run.seconds for run in runs)
-    alike = [run for run in runs if ALIKE <= run.seconds / extreme <= 1 / ALIKE]
-    return max(alike, key=lambda run: run.finished)
+    first = (max if longest else min)(runs, key=lambda run: run.seconds)
+    own = [run for run in runs if run.setting == first.setting]
+    return max((r for r in own if ALIKE <= r.seconds / first.seconds <= 1 / ALIKE), key=lambda run: run.finished)
 
 
 def _mine(record: dict[str, Any]) -> list[dict[str, Any]]:

@@ -253,7 +253,7 @@ def test_the_report_shows_time_and_samples_to_each_level(tmp_path):
 def test_the_newest_code_counts_and_of_like_runs_the_latest():
     def race(commit, day, mine, theirs):
         done = {"solver": "dpmot", "level": 0.1, "converged": True, "seconds": mine}
-        curve = [{"seconds": theirs, "judge": {"tv_bound": 0.1}}]
+        curve = [{"seconds": theirs, "samples": 9, "judge": {"tv_bound": 0.1}}]
         peer = {"solver": "POT", "setting": "default", "error": None, "curve": curve}
         runs = [{**done, "phases": {"certificate": mine / 2}}, peer]
         return {"runs": runs, "machine": {"commit": commit}, "finished": f"2026-01-0{day}"}

@@ -158,7 +158,7 @@ def test_a_good_warm_start_is_only_certified_and_a_bad_one_solved():
 
 
 def test_a_good_closed_form_is_only_certified_and_a_poor_one_left_behind():
-    """Wide targets in high dimension; a standard deviation apart in length, the same targets need a descent."""
+    """Targets of one length in high dimension; in the first three coordinates alone they need a descent."""
     targets = torch.nn.functional.normalize(normal(300, 2000))
     solution = solve(SemiDiscreteProblem(targets), tv=0.1)
     assert solution.converged and solution.samples == 0 and len(solution.history) == 1
