@@ -85,8 +85,11 @@ def narrow_span(problem: SemiDiscreteProblem, rows: Tensor, device: torch.device
     raw = torch.cat([block.double() for block in raw_rows(problem, some, device)])
     rounding = ROUNDING * torch.finfo(problem.targets.dtype).eps * float(raw.norm(dim=1).max())
     z = raw - mean
-    squares, vectors = (part.to(device) for part in torch.linalg.eigh((z @ z.T).cpu()))
-    inside = squares > rounding**2 * len(z)
+    gram, least = (z @ z.T).cpu(), rounding**2 * len(z)
+    if not torch.linalg.cholesky_ex(gram - least * torch.eye(len(z), dtype=gram.dtype)).info:  # they span too many
+        return None
+    squares, vectors = (part.to(device) for part in torch.linalg.eigh(gram))
+    inside = squares > least
     if not 0 < int(inside.sum()) <= most:
         return None
     basis = torch.linalg.qr(z.T @ (vectors[:, inside] / squares[inside].sqrt())).Q.T
