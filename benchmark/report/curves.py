@@ -118,7 +118,7 @@ def ot_convergence(results: Results) -> FIGURE | None:
     axes[0, 0].set_ylabel("total variation of cell masses")
     return fig, (
         "Convergence of the semi-discrete OT solve: total variation between the cells' masses and 1/N, on fresh "
-        "samples. Its start: the closed form was certified as it is, without a sample of descent."
+        "samples. Where the legend says so, its start, the closed form, was certified as it is."
     )
 
 

@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from .summary import of_newest_code
+
 LEVELS = (1.0, 0.5, 0.2, 0.1, 0.05, 0.02, 0.01)
 MARKERS = "so^Dv"
 
@@ -41,10 +43,10 @@ def draw(groups: Mapping[str, list[dict[str, Any]]], folder: Path) -> list[Path]
                 style = looks[peer] if best else {"color": looks[peer]["color"], "alpha": 0.45}
                 label = peer if best else None
                 axis.plot(*zip(*curve, strict=True), lw=1.6 if best else 0.7, label=label, zorder=2 + best, **style)
-        newest = max(races, key=lambda race: race["finished"])["machine"]["commit"]
+        newest = of_newest_code(races)
         for race in races:
             points = [(run["seconds"], run["judge"]["tv_bound"]) for run in race["runs"] if run["solver"] == "dpmot"]
-            now = race["machine"]["commit"] == newest
+            now = race in newest
             style = {"color": colours[0], "alpha": 1.0 if now else 0.35, "label": "dpmot" if now else None}
             axis.plot(*zip(*points, strict=True), "o:", lw=1.5, ms=6, zorder=4 + now, **style)
         problem = races[0]["problem"]

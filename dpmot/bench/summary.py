@@ -102,12 +102,16 @@ def _mine(record: dict[str, Any]) -> list[dict[str, Any]]:
     return [run for run in record["runs"] if run["solver"] == "dpmot"]
 
 
+def of_newest_code(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The records of the commit that the last of them was made by."""
+    newest = max(records, key=lambda record: record["finished"], default=None)
+    return [record for record in records if newest and record["machine"]["commit"] == newest["machine"]["commit"]]
+
+
 def _newest(records: list[dict[str, Any]], level: float) -> list[dict[str, Any]]:
     """dpmot's runs that came to the level, by the newest code of those."""
-    came = [record for record in records if _seconds(record, level)]
-    commit = max(came, key=lambda record: record["finished"])["machine"]["commit"] if came else None
-    newest = [run for record in came if record["machine"]["commit"] == commit for run in _mine(record)]
-    return [run for run in newest if run["level"] == level and run["converged"]]
+    newest = of_newest_code([record for record in records if _seconds(record, level)])
+    return [run for record in newest for run in _mine(record) if run["level"] == level and run["converged"]]
 
 
 def _runs(records: list[dict[str, Any]], peer: str, level: float) -> Iterator[Run]:
