@@ -16,17 +16,17 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from benchmark.cache import cache_folder
 from benchmark.commands import command_line, positive
 from benchmark.data.arrays import open_images
-from benchmark.metrics import statistics, training
 from benchmark.metrics.base import Estimate, MetricError
-from benchmark.metrics.collect import Collected, collect
+from benchmark.metrics.estimation.extrapolation import paired_difference
 from benchmark.metrics.extractors import EXTRACTORS, Extractor, best_available, make_extractor
-from benchmark.metrics.extrapolation import paired_difference
-from benchmark.metrics.image_metrics import MEASURES, Judge, check
-from benchmark.metrics.images import Images, open_samples
-from benchmark.metrics.reference import Reference
+from benchmark.metrics.images import moments, training
+from benchmark.metrics.images.collect import Collected, collect
+from benchmark.metrics.images.judging import MEASURES, Judge, check
+from benchmark.metrics.images.reference import Reference
+from benchmark.metrics.images.samples import Images, open_samples
+from benchmark.records.cache import cache_folder
 from benchmark.workers import Workers
 
 
@@ -115,7 +115,7 @@ def make_judge(options: argparse.Namespace, images: Images, workers: Workers) ->
     if not options.problem:
         if not options.statistics:
             raise MetricError("nothing to compare with: give --problem NAME or --statistics FILE.npz")
-        return Judge(extractor, None, statistics.read(options.statistics, extractor))
+        return Judge(extractor, None, moments.read(options.statistics, extractor))
     data = open_images(options.problem, options.data)
     cache = options.cache or cache_folder()
     reference = Reference(data, options.split, extractor, cache, workers.first)
@@ -124,7 +124,7 @@ def make_judge(options: argparse.Namespace, images: Images, workers: Workers) ->
         raise MetricError(f"images are {sizes[0]}, those of {data.name} are {sizes[1]}")
     test = Reference(data, "test", extractor, cache, workers.first)
     wanted = {"data": data.name, "split": options.split}
-    given = statistics.read(options.statistics, extractor, wanted) if options.statistics else None
+    given = moments.read(options.statistics, extractor, wanted) if options.statistics else None
     return Judge(extractor, reference, given, _classifier(options, extractor, workers), test)
 
 

@@ -20,14 +20,15 @@ from collections.abc import Iterable, Sequence
 import torch
 from tqdm import tqdm
 
-from benchmark import environment, suites
 from benchmark.commands import command_line, positive
-from benchmark.execute import Executor
 from benchmark.metrics import MetricError
-from benchmark.plan import Case, Plan, Run, make_plan
-from benchmark.pool import execute_all
 from benchmark.problems import problem_class, problem_names, problem_options
-from benchmark.store import Record, Store, StoreError, describe
+from benchmark.records import environment
+from benchmark.records.store import Record, Store, StoreError, describe
+from benchmark.running import suites
+from benchmark.running.execute import Executor
+from benchmark.running.plan import Case, Plan, Run, make_plan
+from benchmark.running.pool import execute_all
 from samplers.base import OptionError
 from samplers.registry import available, unavailable
 

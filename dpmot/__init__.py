@@ -6,13 +6,13 @@
 >>> y = HardMap(problem, solution.heights)(torch.randn(16, problem.dim))
 """
 
-from .assign import assign
 from .certificate import Certificate, certify
 from .maps import HardMap, SoftmaxMap, TopKMap
 from .problem import Gaussian, SemiDiscreteProblem, Source, Uniform
+from .scores.assign import assign
 from .solution import Solution
-from .solver import solve
-from .starts import closed_form_heights
+from .solving.solver import solve
+from .solving.starts import closed_form_heights
 
 __all__ = [
     "Certificate",

@@ -14,9 +14,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .cells import STREAMS, Cells
 from .problem import SemiDiscreteProblem, fraction, whole
-from .sampling import histogram
+from .scores.cells import STREAMS, Cells
+from .scores.sampling import histogram
 
 CHI2_SHARE = 0.95  # of the error probability, for the bound through χ²
 TINY_SHARE = 0.1  # of that again, for the observed mass of tiny cells, where there are some

@@ -12,11 +12,11 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from .assign import in_blocks, soft_assign
-from .cells import Cells
-from .operands import row_keys
 from .problem import SemiDiscreteProblem, as_numbers, whole
-from .ranks import memory_errors, summed
+from .scores.assign import in_blocks, soft_assign
+from .scores.cells import Cells
+from .scores.operands import row_keys
+from .scores.ranks import memory_errors, summed
 
 ROWS = 2**14  # samples mapped at once
 NUMBERS = 2**28  # and numbers in them

@@ -22,7 +22,7 @@ from pathlib import Path
 from benchmark.bound import figures, grid, networks, runner, slopes, tables
 from benchmark.bound.mixtures import MIXTURES, mixture
 from benchmark.commands import command_line, positive
-from benchmark.store import Store, StoreError
+from benchmark.records.store import Store, StoreError
 from samplers.base import OptionError
 
 

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from benchmark.bound.mixtures import MIXTURES
-from benchmark.store import key_of
+from benchmark.records.store import key_of
 
 VERSION = 1
 """Raised when a change of code changes the numbers; part of a cell's key."""

@@ -18,8 +18,7 @@ from torch import Tensor
 
 from benchmark.bound.grid import Cell
 from benchmark.bound.mixtures import exact_flow, mixture
-from dpmot import Gaussian, HardMap, SemiDiscreteProblem, solve
-from dpmot.bound import (
+from benchmark.bound.terms import (
     Bound,
     Distance,
     MixtureFlow,
@@ -33,6 +32,7 @@ from dpmot.bound import (
     squared_distances,
     synchronous_term,
 )
+from dpmot import Gaussian, HardMap, SemiDiscreteProblem, solve
 from samplers.base import CountingDenoiser, OptionError, ReverseSampler
 from samplers.noise import ShardNoise, make_grid, stream
 from samplers.registry import lookup

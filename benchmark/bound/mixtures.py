@@ -8,9 +8,9 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from benchmark.bound.terms import MixtureFlow
 from benchmark.problems import make_problem
 from benchmark.problems.mixture import GaussianMixture
-from dpmot.bound import MixtureFlow
 from samplers.base import OptionError
 
 

@@ -19,13 +19,13 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from benchmark import environment
 from benchmark.bound.measure import map_masses
+from benchmark.bound.terms import distance_to_law, mass_plan, squared_distances, synchronous_term
 from benchmark.problems import make_problem, problem_names
 from benchmark.problems.base import Problem
-from benchmark.store import key_of
+from benchmark.records import environment
+from benchmark.records.store import key_of
 from dpmot import Gaussian, SemiDiscreteProblem, solve
-from dpmot.bound import distance_to_law, mass_plan, squared_distances, synchronous_term
 from samplers.base import CountingDenoiser
 from samplers.dpmot import make_latents
 from samplers.noise import ShardNoise, make_grid, stream

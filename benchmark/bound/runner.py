@@ -12,10 +12,10 @@ from typing import Any
 
 from tqdm import tqdm
 
-from benchmark import environment
 from benchmark.bound.grid import Cell
 from benchmark.bound.measure import measure, violated
-from benchmark.processes import processes
+from benchmark.records import environment
+from benchmark.running.processes import processes
 
 SCHEMA = 1
 CHUNK = 6

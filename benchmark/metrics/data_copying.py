@@ -5,7 +5,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmark.metrics.base import Estimate
-from benchmark.metrics.intervals import Z
+from benchmark.metrics.estimation.intervals import Z
 
 LEAST = 5  # members that a cell needs of either kind to be counted
 

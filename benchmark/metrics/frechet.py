@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from benchmark.metrics.base import Estimate, MetricError, once, register
-from benchmark.metrics.intervals import Z
+from benchmark.metrics.estimation.intervals import Z
 from benchmark.problems.base import Problem
 
 REFERENCE = 20_000  # most reference examples taken where a problem can draw as many as asked for

@@ -5,7 +5,7 @@ from scipy.stats import t
 from torch import Tensor
 
 from benchmark.metrics.base import Estimate
-from benchmark.metrics.intervals import LEVEL
+from benchmark.metrics.estimation.intervals import LEVEL
 
 SPLITS = 10
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from benchmark.metrics.base import Estimate
-from benchmark.metrics.intervals import Z
+from benchmark.metrics.estimation.intervals import Z
 
 BLOCK = 1 << 25  # kernel values held at once (256 MiB)
 

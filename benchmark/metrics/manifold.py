@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from benchmark.metrics.base import Estimate
-from benchmark.metrics.intervals import Z, share
-from benchmark.metrics.neighbours import nearest
+from benchmark.metrics.estimation.intervals import Z, share
+from benchmark.metrics.estimation.neighbours import nearest
 
 NEIGHBOUR_PR, NEIGHBOUR_DC = 3, 5  # as in the papers
 BLOCK = 1 << 25  # distances held at once (256 MiB)

@@ -6,7 +6,7 @@ import numpy as np
 from torch import Tensor
 
 from benchmark.metrics.base import Estimate, register
-from benchmark.metrics.intervals import share
+from benchmark.metrics.estimation.intervals import share
 from benchmark.problems.base import Problem
 
 LAMBDAS = (0.1, 0.11, 0.115, 0.13, 0.16, 0.2, 0.3, 0.4)  # the released code's list; the follow-up paper uses 0.2

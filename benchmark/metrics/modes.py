@@ -5,7 +5,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from benchmark.metrics.base import Estimate, register
-from benchmark.metrics.intervals import LEVEL, clopper_pearson
+from benchmark.metrics.estimation.intervals import LEVEL, clopper_pearson
 from benchmark.problems.base import Problem
 
 COVERED = 0.1  # a mode counts as covered when it has at least this share of its true weight

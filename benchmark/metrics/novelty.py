@@ -10,8 +10,8 @@ from torch import Tensor
 
 from benchmark.metrics.base import Estimate, once, register
 from benchmark.metrics.data_copying import data_copying
-from benchmark.metrics.intervals import Z, median, share
-from benchmark.metrics.neighbours import Index
+from benchmark.metrics.estimation.intervals import Z, median, share
+from benchmark.metrics.estimation.neighbours import Index
 from benchmark.problems.base import Problem
 
 QUANTILE = 0.01

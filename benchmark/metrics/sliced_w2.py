@@ -7,7 +7,7 @@ import numpy as np
 from torch import Tensor
 
 from benchmark.metrics.base import Estimate, once, register
-from benchmark.metrics.debiased import Array, SplitReference, debiased_cost, estimates
+from benchmark.metrics.estimation.debiased import Array, SplitReference, debiased_cost, estimates
 from benchmark.metrics.w2 import as_points
 from benchmark.problems.base import Problem
 

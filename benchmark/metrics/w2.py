@@ -1,4 +1,4 @@
-"""Exact 2-Wasserstein distance to the reference, debiased: see `benchmark.metrics.debiased` for what is estimated."""
+"""Exact 2-Wasserstein distance to the reference; `benchmark.metrics.estimation.debiased` says what is estimated."""
 
 import warnings
 from typing import Any
@@ -7,7 +7,7 @@ import numpy as np
 from torch import Tensor
 
 from benchmark.metrics.base import Estimate, once, register
-from benchmark.metrics.debiased import Array, SplitReference, debiased_cost, estimates
+from benchmark.metrics.estimation.debiased import Array, SplitReference, debiased_cost, estimates
 from benchmark.problems.base import Problem
 
 POINTS = 800  # in two halves of 400, whose three problems take some 0.1 s together; time grows like the cube

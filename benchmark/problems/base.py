@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Literal, Self
 import torch
 from torch import Tensor, nn
 
-from benchmark.cache import cache_folder, cached
+from benchmark.records.cache import cache_folder, cached
 
 Split = Literal["train", "test", "reference"]
 

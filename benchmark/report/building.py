@@ -6,15 +6,18 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from benchmark.processes import processes
-from benchmark.report import ReportError, pictures, verdict, website
-from benchmark.report.answer import answer
-from benchmark.report.curves import FIGURE, frontier, mode_mixture, ot_convergence, quality_against_nfe
-from benchmark.report.reading import Results, load, slug
-from benchmark.report.style import save, theme
-from benchmark.report.tables import tables
-from benchmark.report.website import Picture
-from benchmark.report.wording import context
+from benchmark.report import ReportError
+from benchmark.report.figures import pictures
+from benchmark.report.figures.answer import answer
+from benchmark.report.figures.curves import FIGURE, frontier, mode_mixture, ot_convergence, quality_against_nfe
+from benchmark.report.figures.style import save, theme
+from benchmark.report.page import page
+from benchmark.report.page.page import Picture
+from benchmark.report.results import Results, load, slug
+from benchmark.report.tables.tables import tables
+from benchmark.report.verdict import verdict
+from benchmark.report.verdict.wording import context
+from benchmark.running.processes import processes
 
 Figure = tuple[str, str, Callable[[], FIGURE | None]]
 """File name, heading, and the function that draws it, or returns None where the results lack what it shows."""
@@ -37,7 +40,7 @@ def make(results: Path, out: Path, progress: bool, jobs: int) -> Path:
         for table in made:
             table.write(out / "tables")
         drawn = _draw_all(figures(found, verdict.headline(verdicts)), out / "figures", progress, jobs)
-        website.write(found, verdicts, drawn, made, out)
+        page.write(found, verdicts, drawn, made, out)
     except OSError as error:
         raise ReportError(f"can't write the report to {out}: {error.strerror or error}") from None
     return out / "index.html"

@@ -6,9 +6,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from benchmark.report.reading import Results
-from benchmark.report.statistics import equivalence, holm, mean_interval, no_gain, paired, two_sided
-from benchmark.report.vocabulary import FAMILY, metric, title
+from benchmark.report.names import FAMILY, metric, title
+from benchmark.report.results import Results
+from benchmark.report.seeds import equivalence, holm, mean_interval, no_gain, paired, two_sided
 
 OURS, RANDOM, UNSOLVED, COPY, REAL = "dpmot", "random-latent", "unsolved-map", "copy-target", "held-out"
 RELEASED = "dpmot-released"

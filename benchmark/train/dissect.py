@@ -20,10 +20,10 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from benchmark import environment
 from benchmark.commands import command_line
 from benchmark.data.arrays import DataError
 from benchmark.networks.checkpoint import load_denoiser, sha256
+from benchmark.records import environment
 from benchmark.train.evaluate import FrechetMeasure, edm_levels, problem_features, to_uint8
 from benchmark.train.images import as_float, load_split
 from benchmark.workers import Workers, gather_rows

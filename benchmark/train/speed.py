@@ -18,10 +18,10 @@ import torch
 import torch.distributed as dist
 from torch.utils.flop_counter import FlopCounterMode
 
-from benchmark import environment
 from benchmark.commands import command_line
 from benchmark.networks.replay import Replayed
 from benchmark.networks.unet import Denoiser, UNet, UNetConfig
+from benchmark.records import environment
 from benchmark.train.recipes import DENOISERS
 from benchmark.train.stepping import DenoiserTraining
 from benchmark.workers import Workers

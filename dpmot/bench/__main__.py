@@ -23,9 +23,9 @@ from typing import Any, NoReturn
 import torch
 import torch.distributed as dist
 
-from ..ranks import usable
+from ..machine import describe, pinned
+from ..scores.ranks import usable
 from . import race
-from .machine import describe, pinned
 from .targets import SYNTHETIC, latents
 
 OURS = 0.4  # dpmot's part of --limit at most

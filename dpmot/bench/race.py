@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from .. import SemiDiscreteProblem, certify, solve
-from .machine import tf32
+from ..machine import tf32
 from .peers import PEERS, batches
 from .watch import CONFIDENCE, JUDGE, Finished, Watch, needed, settle
 

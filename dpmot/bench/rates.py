@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from .. import HardMap, SemiDiscreteProblem, SoftmaxMap, TopKMap, closed_form_heights
-from .machine import tf32
+from ..machine import tf32
 
 
 def measure(
@@ -21,7 +21,7 @@ def measure(
     All three round float32 operands to TF32. Medians by CUDA events after warm-up, of random operands [B, d] and
     [N, d]; PyTorch takes as many rows at once as it can hold scores of.
     """
-    from ..kernel import argmax_scores, tiling
+    from ..scores.kernel import argmax_scores, tiling
 
     x = torch.randn(rows, d, device=device, dtype=dtype)
     y = torch.randn(n, d, device=device, dtype=dtype)

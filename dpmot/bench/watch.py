@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from .. import SemiDiscreteProblem, certify
-from ..attempts import Attempts
 from ..certificate import Certificate
+from ..solving.attempts import Attempts
 
 JUDGE = 10**6  # first seed of the judge's certificates: no solver's
 CONFIDENCE = 0.99  # of each of them

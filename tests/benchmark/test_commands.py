@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 from tqdm import tqdm
 
-from benchmark.processes import processes
+from benchmark.running.processes import processes
 
-METRICS = tuple(f"metrics.{name}" for name in ("bench", "corruptions", "parity", "reference"))
+METRICS = ("metrics.checks.speed", "metrics.checks.corruptions", "metrics.checks.parity", "metrics.images.reference")
 COMMANDS = ("run", "bound.__main__", "report.__main__", "evaluate", "train.__main__", "data.__main__", *METRICS)
 
 

@@ -7,14 +7,14 @@ import numpy as np
 import pytest
 import torch
 
-from benchmark.execute import Executor
 from benchmark.metrics.novelty import novelty
 from benchmark.networks.checkpoint import save_network
 from benchmark.networks.published.ncsnv2 import NCSNv2
 from benchmark.networks.unet import UNet, UNetConfig
-from benchmark.plan import Case, make_plan
 from benchmark.problems import make_problem
-from benchmark.store import Store
+from benchmark.records.store import Store
+from benchmark.running.execute import Executor
+from benchmark.running.plan import Case, make_plan
 from samplers.base import OptionError
 
 

@@ -8,10 +8,10 @@ import torch
 from scipy.stats import beta
 
 from dpmot import Certificate, SemiDiscreteProblem, certify, solve
-from dpmot.attempts import Attempts
-from dpmot.cells import Cells
 from dpmot.certificate import from_counts, tiny
-from dpmot.solver import _Solver
+from dpmot.scores.cells import Cells
+from dpmot.solving.attempts import Attempts
+from dpmot.solving.solver import _Solver
 
 GENERATOR = torch.Generator().manual_seed(0)
 
@@ -152,7 +152,7 @@ def test_repeated_certificates_share_the_error_probability():
 
 def test_a_narrow_failure_is_looked_at_with_twice_the_samples(monkeypatch):
     for name, value in (("descent.GOAL", {"independent": 0.2}), ("attempts.WIDTH", 0.9), ("attempts.MISSED", 1)):
-        monkeypatch.setattr(f"dpmot.{name}", value)  # good heights, and first looks too short to tell
+        monkeypatch.setattr(f"dpmot.solving.{name}", value)  # good heights, and first looks too short to tell
     problem = SemiDiscreteProblem(torch.randn(400, 60, generator=torch.Generator().manual_seed(3)))  # such a case
     solution = solve(problem, tv=0.03)
     first, last = solution.history[-2:]

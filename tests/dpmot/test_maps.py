@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dpmot import HardMap, SemiDiscreteProblem, SoftmaxMap, TopKMap, Uniform, assign, solve
-from dpmot.assign import assign_exactly
-from dpmot.cells import Cells
 from dpmot.certificate import from_counts
+from dpmot.scores.assign import assign_exactly
+from dpmot.scores.cells import Cells
 
 GENERATOR = torch.Generator().manual_seed(0)
 TARGETS = torch.randn(30, 6, generator=GENERATOR) + 3

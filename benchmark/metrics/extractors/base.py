@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from benchmark.metrics.precision import true_float32
+from benchmark.metrics.estimation.arithmetic import true_float32
 
 Activations = tuple[Tensor, Tensor | None]
 

@@ -14,7 +14,7 @@ from benchmark.bound import __main__ as command
 from benchmark.bound import grid, measure, networks, runner, tables
 from benchmark.bound.grid import Cell
 from benchmark.bound.mixtures import MIXTURES, exact_flow, mixture
-from dpmot.bound import synchronous_term
+from benchmark.bound.terms import synchronous_term
 from samplers.base import OptionError
 from samplers.controls import RandomLatent
 from samplers.dpmot import make_latents

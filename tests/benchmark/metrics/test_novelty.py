@@ -7,9 +7,9 @@ from scipy.stats import mannwhitneyu
 from sklearn.neighbors import NearestNeighbors
 
 from benchmark import metrics
-from benchmark.metrics import neighbours
 from benchmark.metrics.data_copying import data_copying
-from benchmark.metrics.neighbours import nearest
+from benchmark.metrics.estimation import neighbours
+from benchmark.metrics.estimation.neighbours import nearest
 from benchmark.metrics.novelty import distinct
 from tests.benchmark.metrics.problems import TwoModes
 

@@ -5,7 +5,7 @@ from scipy.optimize import linear_sum_assignment
 from scipy.spatial.distance import cdist
 
 from benchmark import metrics
-from benchmark.metrics.debiased import Array, SplitReference, Transport, debiased_cost
+from benchmark.metrics.estimation.debiased import Array, SplitReference, Transport, debiased_cost
 from benchmark.metrics.sliced_w2 import directions, sorted_transport
 from benchmark.metrics.w2 import network_simplex, squared_distances
 from tests.benchmark.metrics.problems import TwoModes

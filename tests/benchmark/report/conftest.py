@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from benchmark.report import build
-from benchmark.report.reading import Results, load
+from benchmark.report.results import Results, load
 from tests.benchmark.report import synthetic
 
 EVIL = "</script><script>alert(1)</script><img src=x onerror=alert(2)>"

@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from benchmark.report import verdict
-from benchmark.report.claims import Verdict
-from benchmark.report.reading import arrange
-from benchmark.store import Store, key_of
+from benchmark.records.store import Store, key_of
+from benchmark.report.results import arrange
+from benchmark.report.verdict import verdict
+from benchmark.report.verdict.claims import Verdict
 
 SEEDS = (0, 1, 2, 3, 4)
 PLAIN = ("ddpm", "ddim", "dpm-solver++-2m", "unipc", "heun")

@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from benchmark.report import ReportError, build, curves
+from benchmark.report import ReportError, build
 from benchmark.report.__main__ import main
 from benchmark.report.building import figures
-from benchmark.report.reading import arrange, load
-from benchmark.report.style import MOST_BYTES, save, spread, theme
+from benchmark.report.figures import curves
+from benchmark.report.figures.style import MOST_BYTES, save, spread, theme
+from benchmark.report.results import arrange, load
 from tests.benchmark.report.conftest import EVIL
 from tests.benchmark.report.synthetic import SEEDS, quick, record, write
 

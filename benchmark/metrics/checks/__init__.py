@@ -1,0 +1,1 @@
+"""Check the metrics: parity with other libraries, response to known damage, speed."""

@@ -1,0 +1,1 @@
+"""Estimate with uncertainty: intervals, debiasing, extrapolation, nearest neighbours, true float32."""

@@ -1,0 +1,136 @@
+"""What samples are compared with: the features of a data set's split, computed once and cached.
+
+python -m benchmark.metrics.images.reference cifar10 --split train --extractor mobilenet_v2 [--ship FILE.npz]
+"""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from benchmark.data.arrays import ImageSet
+from benchmark.metrics.extractors import Extractor
+from benchmark.metrics.frechet import Gaussian
+from benchmark.metrics.images import moments
+from benchmark.metrics.images.samples import Images, from_array
+from benchmark.metrics.kid import KernelSums
+from benchmark.metrics.manifold import Balls
+from benchmark.records.cache import cache_folder, cached
+
+PAIRS = 10_000  # reference images that measures over pairs use (kernel distance, precision, ...)
+BATCH = 1000
+
+
+@dataclass(frozen=True)
+class Reference:
+    """One split of a data set as seen by one extractor. What needs the features computes or loads them when asked.
+
+    Attributes:
+        data: the data set.
+        split: its split.
+        extractor: whose features.
+        cache: folder of cached features.
+        progress: whether to show a bar while features are computed.
+    """
+
+    data: ImageSet
+    split: str
+    extractor: Extractor
+    cache: Path
+    progress: bool = False
+
+    @cached_property
+    def images(self) -> Images:
+        """The split's images."""
+        return from_array(self.data.images(self.split), f"{self.data.name} {self.split}")
+
+    def describe(self) -> dict[str, str]:
+        """What the features depend on; the cache's key is its hash."""
+        fingerprint = self.data.info.get(f"{self.split}_sha256") or _content_hash(self.data.images(self.split))
+        return {"data": self.data.name, "split": self.split, "data_sha256": fingerprint, **self.extractor.describe()}
+
+    @cached_property
+    def features(self) -> Tensor:
+        """[N, D] in float32 on the extractor's device."""
+
+        def compute() -> np.ndarray:
+            label = f"features of {self.images.name}, once"
+            return extract(self.images, self.extractor, label if self.progress else None).cpu().numpy()
+
+        label = f"{self.data.name}-{self.split}-{self.extractor.name}"
+        return torch.from_numpy(cached(self.cache, label, self.describe(), compute)).to(self.extractor.device)
+
+    @cached_property
+    def gaussian(self) -> Gaussian:
+        """Moments of the whole split: those shipped with the project where there are, else of the features."""
+        known = moments.shipped(self.data.name, self.split, self.describe()["data_sha256"], self.extractor)
+        return known if known else Gaussian.fit(self.features)
+
+    @cached_property
+    def some(self) -> Tensor:
+        """The features that measures over pairs use: `PAIRS` of them, evenly spread."""
+        return self.features[:: max(1, len(self.features) // PAIRS)][:PAIRS]
+
+    @cached_property
+    def balls(self) -> Balls:
+        """Of `some`."""
+        return Balls.of(self.some)
+
+    @cached_property
+    def kernel_sums(self) -> KernelSums:
+        """Of `some`."""
+        return KernelSums.of(self.some)
+
+
+def extract(images: Images, extractor: Extractor, label: str | None = None) -> Tensor:
+    """Features [N, D] of all images, with a progress bar called `label` if there is one."""
+    found = []
+    with tqdm(total=images.count, desc=label, unit=" images", disable=label is None) as bar:
+        for batch in images.batches(BATCH if extractor.device.type == "cuda" else 100):
+            found.append(extractor(batch))
+            bar.update(len(batch))
+    return torch.cat(found)
+
+
+def _content_hash(images: np.ndarray) -> str:
+    digest = hashlib.sha256(str(images.shape).encode())
+    for start in range(0, len(images), 10_000):
+        digest.update(images[start : start + 10_000].tobytes())
+    return digest.hexdigest()
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Compute and cache the features of a split; write its statistics to a file if asked to."""
+
+    from benchmark.commands import command_line
+    from benchmark.data.arrays import open_images
+    from benchmark.metrics.extractors import EXTRACTORS, make_extractor
+
+    parser = command_line("benchmark.metrics.images.reference", main.__doc__)
+    parser.add_argument("data", help="data set under the data root")
+    parser.add_argument("--split", default="train")
+    parser.add_argument("--extractor", default="mobilenet_v2", help=f"one of {', '.join(EXTRACTORS)}")
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--root", help="data root (default: $DPMOT_DATA)")
+    parser.add_argument("--ship", type=Path, help="write mean and covariance to this .npz")
+    a = parser.parse_args(arguments)
+    try:
+        extractor = make_extractor(a.extractor, device=a.device)
+        reference = Reference(open_images(a.data, a.root), a.split, extractor, cache_folder(), progress=True)
+        gaussian = Gaussian.fit(reference.features)
+    except ValueError as error:
+        parser.error(str(error))
+    if a.ship:
+        moments.save(a.ship, gaussian, reference.describe())
+    print(f"{gaussian.count} images, {extractor.dim} features of {extractor.name} ({extractor.sha256[:8]})")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

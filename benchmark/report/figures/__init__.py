@@ -1,0 +1,1 @@
+"""Draw the figures, and say how they look."""

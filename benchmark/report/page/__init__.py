@@ -1,0 +1,1 @@
+"""Write the web page, one self-contained file."""

@@ -1,0 +1,1 @@
+"""Test the claims on the results, and put the verdict into words."""

@@ -1,0 +1,1 @@
+"""Solve for heights: starts, descent, Newton's steps, attempts at a certificate."""
