@@ -61,6 +61,17 @@ class Workers:
         if self.count > 1:
             dist.barrier()
 
+    def mean(self, own: Tensor) -> float:
+        """The mean over all processes of a number that each has on its device."""
+        total = own.detach().double()
+        if self.count > 1:
+            dist.all_reduce(total)
+        return float(total) / self.count
+
+    def any(self, own: bool) -> bool:
+        """Whether it holds in any process."""
+        return self.mean(torch.tensor(float(own), device=self.device)) > 0
+
 
 def choose_device(device: str | None, number: int = 0) -> torch.device:
     """The device of that name; ``cuda`` is the GPU with this ``number``, None a GPU if there is one.

@@ -18,11 +18,12 @@ GOLDEN = 0x9E3779B1
 class Dropout(NamedTuple):
     """Which values become zero, each with probability ``rate``; the others are divided by 1 − rate.
 
-    The choice is a hash of ``seed``, ``salt``, pixel and channel: nothing is kept for the gradient. Pixels and channels
-    are mixed apart, so that a value itself costs one product: the kernels would wait for more of them, not for memory.
+    The choice is a hash of the image's seed, ``salt``, pixel and channel: nothing is kept for the gradient, and an
+    image drops the same values whatever batch it is in. Pixels and channels are mixed apart, so that a value itself
+    costs one product: the kernels would wait for more of them, not for memory.
 
     Attributes:
-        seed: int64 ``[1]`` on the device, so that a recorded graph can be replayed with another.
+        seed: int64, one for each image at least, on the device, so that a recorded graph can be replayed with others.
         salt: tells apart the layers that share a seed.
     """
 
@@ -41,9 +42,9 @@ class Dropout(NamedTuple):
         return self.salt * 0x27D4EB2F % 2**31
 
     def keeps(self, x: Tensor) -> Tensor:
-        """Whether each value of ``x`` ``[N, C, H, W]`` is kept; pixels are counted over the whole batch."""
+        """Whether each value of ``x`` ``[N, C, H, W]`` is kept."""
         n, c, height, width = x.shape
-        pixel = _mixed(torch.arange(n * height * width, device=x.device) * GOLDEN + self.seed)
+        pixel = _mixed(torch.arange(height * width, device=x.device) * GOLDEN + self.seed[:n, None]).flatten()
         channel = _mixed(torch.arange(c, device=x.device) * GOLDEN + self.salted)
         v = pixel[:, None] + channel & WORD
         v = (v ^ v >> 15) * 0x85EBCA6B & WORD

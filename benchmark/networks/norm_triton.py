@@ -114,7 +114,8 @@ def _forward(  # type: ignore[no-untyped-def]
 ):  # fmt: skip
     n = tl.program_id(1).to(tl.int64)
     c = tl.program_id(0) * TILE + tl.arange(0, TILE)
-    pixel = n * PIXELS + tl.arange(0, CHUNK)[:, None]
+    inside = tl.arange(0, CHUNK)[:, None]
+    pixel = n * PIXELS + inside
     at, out, channel = pixel * channels + c, pixel * y_stride + c, _channel_hash(c, salt, DROP)
     GROUPS: tl.constexpr = TILE // GROUP
     if CHUNK == PIXELS:
@@ -133,11 +134,11 @@ def _forward(  # type: ignore[no-untyped-def]
     a = tl.load(scale + n * film_stride + c) * _spread(rs, TILE, GROUP)
     b = tl.load(shift + n * film_stride + c) - a * _spread(m, TILE, GROUP)
     if CHUNK == PIXELS:
-        _write(v, y, out, a, b, _pixel_hash(pixel, seed, DROP), channel, SILU, DROP)
+        _write(v, y, out, a, b, _pixel_hash(inside, seed + n, DROP), channel, SILU, DROP)
     else:
         for k in tl.range(0, PIXELS // CHUNK):
             again = tl.load((total if ADD else x) + at + k * CHUNK * channels).to(tl.float32)
-            here = _pixel_hash(pixel + k * CHUNK, seed, DROP)
+            here = _pixel_hash(inside + k * CHUNK, seed + n, DROP)
             _write(again, y, out + k * CHUNK * y_stride, a, b, here, channel, SILU, DROP)
     g = n * (channels // GROUP) + tl.program_id(0) * GROUPS + tl.arange(0, GROUPS)
     tl.store(mean + g, m)
@@ -175,19 +176,21 @@ def _backward(  # type: ignore[no-untyped-def]
 ):  # fmt: skip
     n = tl.program_id(1).to(tl.int64)
     c = tl.program_id(0) * TILE + tl.arange(0, TILE)
-    pixel = n * PIXELS + tl.arange(0, CHUNK)[:, None]
+    inside = tl.arange(0, CHUNK)[:, None]
+    pixel = n * PIXELS + inside
     at, out, channel = pixel * channels + c, pixel * y_stride + c, _channel_hash(c, salt, DROP)
     g = n * (channels // GROUP) + c // GROUP
     m, rs = tl.load(mean + g), tl.load(rstd + g)
     a, b = tl.load(scale + n * film_stride + c), tl.load(shift + n * film_stride + c)
     if CHUNK == PIXELS:
-        normed, dz = _read_slopes(total, dy, at, out, m, rs, a, b, _pixel_hash(pixel, seed, DROP), channel, SILU, DROP)
+        hashed = _pixel_hash(inside, seed + n, DROP)
+        normed, dz = _read_slopes(total, dy, at, out, m, rs, a, b, hashed, channel, SILU, DROP)
         da, db = tl.sum(dz * normed, 0), tl.sum(dz, 0)
     else:
         da, db = tl.zeros([TILE], tl.float32), tl.zeros([TILE], tl.float32)
         for k in tl.range(0, PIXELS // CHUNK):
             here, there = at + k * CHUNK * channels, out + k * CHUNK * y_stride
-            hashed = _pixel_hash(pixel + k * CHUNK, seed, DROP)
+            hashed = _pixel_hash(inside + k * CHUNK, seed + n, DROP)
             one, two = _read_slopes(total, dy, here, there, m, rs, a, b, hashed, channel, SILU, DROP)
             da += tl.sum(two * one, 0)
             db += tl.sum(two, 0)
@@ -201,7 +204,7 @@ def _backward(  # type: ignore[no-untyped-def]
     else:
         for k in tl.range(0, PIXELS // CHUNK):
             here, there = at + k * CHUNK * channels, out + k * CHUNK * y_stride
-            hashed = _pixel_hash(pixel + k * CHUNK, seed, DROP)
+            hashed = _pixel_hash(inside + k * CHUNK, seed + n, DROP)
             one, two = _read_slopes(total, dy, here, there, m, rs, a, b, hashed, channel, SILU, DROP)
             _write_slopes(one, two, dtotal, dx, here, a, m1, m2, rs, ADD)
 

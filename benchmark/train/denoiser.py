@@ -2,7 +2,6 @@
 
 import json
 import math
-import pickle
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,9 +17,12 @@ from benchmark.networks.unet import Denoiser
 from benchmark.train.evaluate import denoising_loss, draw_samples, save_grid
 from benchmark.train.images import Split, as_float, load_split
 from benchmark.train.recipes import DenoiserRecipe
+from benchmark.train.state import INDEX, read_state, write_state
 from benchmark.train.stepping import DenoiserTraining
 from benchmark.workers import Workers
 
+CHECK = 50
+"""Steps between two looks at the clock."""
 Measure = Callable[[Denoiser], dict[str, Any]]
 """Figures of a denoiser, for the log."""
 
@@ -31,26 +33,45 @@ class Outputs:
 
     Attributes:
         checkpoint: the averaged weights, at every evaluation.
-        work: folder of the log (``log.jsonl``), sample grids and the state to resume from (``state.pt``).
+        work: folder of the log (``log.jsonl``), sample grids and the state to resume from (``state.json``).
         every: images between two evaluations, each of which also saves the state.
         command: stated in the checkpoint.
+        compact: save the state in half the space; see :func:`benchmark.train.state.write_state`.
     """
 
     checkpoint: Path
     work: Path
     every: int
     command: str
+    compact: bool = False
 
 
-def evaluate(training: DenoiserTraining, train: Split, test: Split, measure: Measure | None) -> dict[str, Any]:
-    """Denoising losses of the averaged weights on both splits (as many images of each), and ``measure``'s figures."""
+def evaluate(
+    training: DenoiserTraining, average: Denoiser, train: Split, test: Split, measure: Measure | None
+) -> dict[str, Any]:
+    """Denoising losses of averaged weights on both splits (as many images of each), and ``measure``'s figures."""
     recipe = training.recipe
     count = min(len(train.images), len(test.images))
     losses: dict[str, Any] = {
-        f"{name}_loss": denoising_loss(training.average, as_float(split.images[:count]), recipe.p_mean, recipe.p_std)
+        f"{name}_loss": denoising_loss(average, as_float(split.images[:count]), recipe.p_mean, recipe.p_std)
         for name, split in (("train", train), ("test", test))
     }
-    return {**losses, **(measure(training.average) if measure else {})}
+    return {**losses, **(measure(average) if measure else {})}
+
+
+def evaluate_all(training: DenoiserTraining, *arguments: Any) -> tuple[Denoiser, dict[str, Any]]:
+    """:func:`evaluate` of every weight average; the best of them, and its figures beside those of all.
+
+    The best has the lowest Fréchet distance, where it is measured, else the lowest loss on the test split.
+    """
+    figures = [
+        {"ema": h} | evaluate(training, a, *arguments)
+        for h, a in zip(training.recipe.ema, training.averages, strict=True)
+    ]
+    deciding = next((name for name in figures[0] if name.startswith("fd")), "test_loss")
+    best = min(range(len(figures)), key=lambda k: figures[k][deciding])
+    beside = {"averages": figures} if len(figures) > 1 else {}
+    return training.averages[best], {**figures[best], **beside}
 
 
 def train_denoiser(
@@ -63,71 +84,86 @@ def train_denoiser(
     resume: bool = False,
     init: Path | None = None,
     measure: Measure | None = None,
+    within: float = math.inf,
 ) -> dict[str, Any]:
     """Train, evaluate as it goes, and write the averaged weights; returns the last evaluation.
+
+    Evaluations on the way are of the first weight average; the last one is of all, and the best is written.
 
     Args:
         resume: go on from the state in ``outputs.work``.
         init: start from the weights of this checkpoint (with fresh optimisers and a fresh schedule); the images that it
             had seen are stated as ``images_before``.
         measure: further figures of the averaged denoiser, taken at every evaluation.
+        within: seconds after which to stop, evaluate and save the state, for another run to go on.
 
     Raises:
-        ValueError: the state or the checkpoint can't be used (one line).
+        ValueError: the state or the checkpoint cannot be used (one line).
         DataError: the data are missing.
     """
     train, test = (load_split(problem, split, workers.device, data) for split in ("train", "test"))
     training = DenoiserTraining(recipe, train.images, workers, seed)
-    if init is not None:
-        tensors, metadata = read_checkpoint(init)
-        training.images_before = sum(int(metadata.get(name, 0)) for name in ("images_before", "images_seen"))
-        for network in (training.network, training.average.network):
-            load_tensors(init, network, tensors)
-    if resume:
-        restore(training, outputs.work / "state.pt")
-    elif (outputs.work / "state.pt").exists():
-        raise ValueError(
-            f"{outputs.work / 'state.pt'} is of a training: --resume goes on with it; remove it, or give another "
-            "--work, to begin anew"
-        )
+    begin(training, outputs.work, resume, init)
     stated = {"problem": problem, "seed": seed, "images_before": training.images_before}
     records = begin_log(outputs.work, training.seen) if workers.first else []
-    total = -(-recipe.images // training.step_images)
-    marks = {-(-k // training.step_images) for k in range(outputs.every, recipe.images, outputs.every)} | {total}
+    total = -(-recipe.images // recipe.batch)
+    marks = {-(-k // recipe.batch) for k in range(outputs.every, recipe.images, outputs.every)} | {total}
     losses: list[Tensor] = []
-    started = time.perf_counter()
+    began = started = time.perf_counter()
     silent = not workers.first
     with tqdm(
         total=recipe.images, initial=training.seen, unit="img", unit_scale=True, disable=silent, mininterval=2
     ) as bar:
         while training.step < total:
             losses.append(training.train_step())
-            bar.update(training.step_images)
-            if training.step not in marks:
+            bar.update(recipe.batch)
+            late = training.step % CHECK == 0 and workers.any(time.perf_counter() - began > within)
+            if training.step not in marks and not late:
                 continue
-            mean_loss = torch.stack(losses).mean().item()  # waits for the device
+            mean_loss = workers.mean(torch.stack(losses).mean())  # waits for the device
             if not math.isfinite(mean_loss):
                 raise ValueError(f"the loss is not finite after {training.seen:,} images; the files of before are kept")
-            losses.clear()
             training.seconds += time.perf_counter() - started
-            rate = training.seen / training.seconds
+            rate = len(losses) * recipe.batch / (time.perf_counter() - started)
+            losses.clear()
             record: dict[str, Any] = {"images": training.seen, "images_before": training.images_before}
             record |= {"seconds": round(training.seconds, 1), "images_per_second": round(rate, 1)}
-            record |= {"running_loss": mean_loss} | evaluate(training, train, test, measure)
-            records.append(record)
+            record |= {"running_loss": mean_loss, "learning_rate": training.learning_rate()}
+            if late or training.step == total:
+                average, figures = evaluate_all(training, train, test, measure)
+            else:
+                average = training.average
+                figures = {"ema": recipe.ema[0]} | evaluate(training, average, train, test, measure)
+            records.append(record | figures)
             if workers.first:
-                try:
-                    keep(training, outputs, record, stated)
-                except OSError as error:
-                    reason = error.strerror or error
-                    raise ValueError(
-                        f"{outputs.work}: cannot be written ({reason}); --resume goes on from there"
-                    ) from None
+                keep(training, average, outputs, records[-1], stated)
             workers.wait()
             started = time.perf_counter()
+            if late:
+                break
     if workers.first:
         tqdm.write(f"{training.seen:,} images seen; the weights are in {outputs.checkpoint}")
     return records[-1] if records else {}
+
+
+def begin(training: DenoiserTraining, work: Path, resume: bool, init: Path | None) -> None:
+    """Give ``training`` the weights that it starts from: of a checkpoint, of its state, or random ones.
+
+    Raises:
+        ValueError: they cannot be used, or a training is there already; one line.
+    """
+    if init is not None:
+        tensors, metadata = read_checkpoint(init)
+        training.images_before = sum(int(metadata.get(name, 0)) for name in ("images_before", "images_seen"))
+        for network in (training.network, *(average.network for average in training.averages)):
+            load_tensors(init, network, tensors)
+    if resume:
+        read_state(training, work)
+    elif (work / INDEX).exists():
+        raise ValueError(
+            f"{work / INDEX} is of a training: --resume goes on with it; remove it, or give another --work, "
+            "to begin anew"
+        )
 
 
 def begin_log(work: Path, seen: int) -> list[dict[str, Any]]:
@@ -140,43 +176,27 @@ def begin_log(work: Path, seen: int) -> list[dict[str, Any]]:
     return records
 
 
-def keep(training: DenoiserTraining, outputs: Outputs, record: dict[str, Any], stated: dict[str, Any]) -> None:
-    """Append to the log, save the state, draw a grid of samples, write the checkpoint."""
-    recipe = training.recipe
-    with (outputs.work / "log.jsonl").open("a") as log:
-        log.write(json.dumps(record) + "\n")
-    tqdm.write(" ".join(f"{k}={v:.5g}" if isinstance(v, float) else f"{k}={v}" for k, v in record.items()))
-    write_state(training, outputs.work / "state.pt")
-    shape = (recipe.network.image_channels, *training.images.shape[2:])
-    grid = draw_samples(training.average, shape, 100, training.workers.device)
-    save_grid(grid, outputs.work / f"samples-{training.seen:09d}.png")
-    stated = {**stated, "command": outputs.command, "images_seen": training.seen, **record}
-    stated["recipe"] = {name: value for name, value in vars(recipe).items() if name != "network"}
-    save_network(outputs.checkpoint, training.average.network, dtype=getattr(torch, recipe.store), **stated)
-
-
-def write_state(training: DenoiserTraining, path: Path) -> None:
-    """Save the state through a temporary file, so that a kill leaves the last one whole."""
-    scratch = path.with_suffix(".tmp")
-    try:
-        torch.save(training.state(), scratch)
-        scratch.replace(path)
-    except RuntimeError as error:  # what a full disk gives here
-        raise OSError(str(error).splitlines()[0]) from None
-    finally:
-        scratch.unlink(missing_ok=True)
-
-
-def restore(training: DenoiserTraining, path: Path) -> None:
-    """Load the state that :func:`write_state` wrote.
+def keep(
+    training: DenoiserTraining, average: Denoiser, outputs: Outputs, record: dict[str, Any], stated: dict[str, Any]
+) -> None:
+    """Append to the log, save the state, draw a grid of samples of ``average``, write it as the checkpoint.
 
     Raises:
-        ValueError: with one line, if there is none or it can't be used.
+        ValueError: they cannot be written; one line.
     """
+    recipe = training.recipe
+    stated = {**stated, "command": outputs.command, "images_seen": training.seen, **record}
+    stated["recipe"] = {name: value for name, value in vars(recipe).items() if name != "network"}
+    shape = (recipe.network.image_channels, *training.images.shape[2:])
     try:
-        state = torch.load(path, map_location=training.workers.device, weights_only=True)
-        training.load_state(state)
-    except FileNotFoundError:
-        raise ValueError(f"{path}: nothing to resume from") from None
-    except (OSError, RuntimeError, KeyError, TypeError, EOFError, ValueError, pickle.UnpicklingError) as error:
-        raise ValueError(f"{path}: cannot resume from it ({str(error).splitlines()[0]})") from None
+        with (outputs.work / "log.jsonl").open("a") as log:
+            log.write(json.dumps(record) + "\n")
+        shown = {name: value for name, value in record.items() if name != "averages"}
+        tqdm.write(" ".join(f"{k}={v:.5g}" if isinstance(v, float) else f"{k}={v}" for k, v in shown.items()))
+        write_state(training, outputs.work, outputs.compact)
+        grid = draw_samples(average, shape, 100, training.workers.device)
+        save_grid(grid, outputs.work / f"samples-{training.seen:09d}.png")
+    except OSError as error:
+        reason = error.strerror or error
+        raise ValueError(f"{outputs.work}: cannot be written ({reason}); --resume goes on from there") from None
+    save_network(outputs.checkpoint, average.network, dtype=getattr(torch, recipe.store), **stated)

@@ -24,7 +24,7 @@ from benchmark.commands import command_line
 from benchmark.data.arrays import DataError
 from benchmark.networks.checkpoint import load_denoiser, sha256
 from benchmark.records import environment
-from benchmark.train.evaluate import FrechetMeasure, edm_levels, problem_features, to_uint8
+from benchmark.train.evaluate import SampleMeasure, edm_levels, problem_features, to_uint8
 from benchmark.train.images import as_float, load_split
 from benchmark.workers import Workers, gather_rows
 from samplers.base import Denoiser
@@ -71,7 +71,7 @@ def dissect(
         )
     mine = {k: x for k, x in enumerate(held_out[:count].split(batch)) if k % workers.count == workers.rank}
     train = load_split(problem, "train", workers.device).images
-    measure = FrechetMeasure(problem_features(problem, workers.device), train, workers, count, ())
+    measure = SampleMeasure(problem_features(problem, workers.device), train, workers, count, ())
     found: list[dict[str, Any]] = [{"sigma": 0.0, "nfe": 0, "fd": measure.distance(torch.cat([*mine.values()]))}]
     first_pixels: Tensor | None = None
     for dtype, levels, first in tqdm(runs, unit="run", disable=workers.rank > 0):

@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from benchmark.metrics.estimation.neighbours import Index
 from benchmark.metrics.frechet import Gaussian, frechet_distance
 from benchmark.networks.checkpoint import SHIPPED, load_classifier
 from benchmark.networks.features import MobileNetFeatures
@@ -90,58 +91,91 @@ def save_grid(images: Tensor, path: Path, columns: int = 10, side: int = 640) ->
     Image.fromarray(mosaic.numpy().repeat(zoom, 0).repeat(zoom, 1)).save(path)
 
 
-def problem_features(problem: str, device: torch.device) -> Callable[[Tensor], Tensor]:
-    """Features for Fréchet distances: those of the digits' own classifier, or MobileNetV2's.
+Features = Callable[[Tensor], Tensor]
+"""Images ``[B, C, H, W]`` in [-1, 1] -> features ``[B, D]``."""
+
+
+def problem_features(problem: str, device: torch.device) -> dict[str, Features]:
+    """Features for Fréchet distances, the deciding ones first: MobileNetV2's, and those of the problem's classifier.
+
+    Digits have those of their classifier alone.
 
     Raises:
         CheckpointError: the weights are not there.
     """
-    if problem == "digits":
-        return load_classifier(SHIPPED / "digits" / "classifier.safetensors", device).features
-    return MobileNetFeatures().to(device)
+    classifier = SHIPPED / problem / "classifier.safetensors"
+    found: dict[str, Features] = {} if problem == "digits" else {"mobilenet_v2": MobileNetFeatures().to(device)}
+    if classifier.exists():
+        found["classifier"] = load_classifier(classifier, device).features
+    return found
 
 
-class FrechetMeasure:
-    """FD of a denoiser's samples to the training images, in the given features; the work is dealt to all processes.
+class SampleMeasure:
+    """Fréchet distances of a denoiser's samples to the training images, and the share of copies among them.
+
+    The work is dealt to all processes. A copy is nearer (pixels, L2) to a training image than 99% of the held-out
+    images are, so that held-out images themselves score 1%.
 
     Args:
-        features: images ``[B, C, H, W]`` in [-1, 1] -> features ``[B, D]``.
+        features: by name; the distances in the first are called ``fd<level>``, others ``fd<level> <name>``.
         train: training images, bytes or floats.
+        held_out: images that were not trained on; None for no copies.
         count: samples to draw.
-        sigma_max: noise levels that sampling starts at; the distances are named ``fd<level>``.
+        sigma_max: noise levels that sampling starts at; copies are looked for at the first.
     """
 
     def __init__(
         self,
-        features: Callable[[Tensor], Tensor],
+        features: dict[str, Features],
         train: Tensor,
         workers: Workers,
         count: int,
-        sigma_max: tuple[float, ...],
+        sigma_max: tuple[float, ...] = (80.0,),
+        held_out: Tensor | None = None,
     ):
         if count < workers.count:
             raise ValueError(f"{count} samples are too few for {workers.count} processes")
         self.features, self.workers, self.count, self.sigma_max = features, workers, count, sigma_max
         self.shape = tuple(train.shape[1:])
-        self.reference = Gaussian.fit(self._all_features(train[workers.rank :: workers.count]))
+        own = train[workers.rank :: workers.count]
+        self.reference = {name: Gaussian.fit(self._all(own, function)) for name, function in features.items()}
+        self.copying = held_out is not None
+        if held_out is not None:
+            self.index = Index.of(as_float(train))
+            distances = self.index.nearest(as_float(held_out), 1)[0][:, 0]
+            self.threshold = float(distances.quantile(0.01))
 
-    def _all_features(self, images: Tensor) -> Tensor:
+    def _all(self, images: Tensor, features: Features) -> Tensor:
         """Features of the images of all processes."""
         with torch.no_grad():
-            return gather_rows(torch.cat([self.features(as_float(x)) for x in images.split(1000)]))
+            return gather_rows(torch.cat([features(as_float(x)) for x in images.split(1000)]))
+
+    def distances(self, images: Tensor) -> dict[str, float]:
+        """FD of all processes' images in each feature network; every process gives its own."""
+        return {
+            name: frechet_distance(Gaussian.fit(self._all(images, function)), self.reference[name])
+            for name, function in self.features.items()
+        }
 
     def distance(self, images: Tensor) -> float:
-        """FD of all processes' images, each giving its own."""
-        return frechet_distance(Gaussian.fit(self._all_features(images)), self.reference)
+        """FD of all processes' images in the first feature network."""
+        return self.distances(images)[next(iter(self.features))]
+
+    def copies(self, images: Tensor) -> float:
+        """Share of copies among all processes' images."""
+        nearest = self.index.nearest(images, 1)[0][:, 0]
+        return float((gather_rows(nearest) < self.threshold).double().mean())
 
     def __call__(self, denoiser: Denoiser) -> dict[str, float]:
         device, (rank, every) = self.workers.device, (self.workers.rank, self.workers.count)
         batch = min(1000, self.count // every)
-        return {
-            f"fd{level:g}": self.distance(
-                draw_samples(
-                    denoiser, self.shape, self.count, device, sigma_max=level, batch=batch, first=rank, every=every
-                )
+        found: dict[str, float] = {}
+        for level in self.sigma_max:
+            images = draw_samples(
+                denoiser, self.shape, self.count, device, sigma_max=level, batch=batch, first=rank, every=every
             )
-            for level in self.sigma_max
-        }
+            for number, (name, distance) in enumerate(self.distances(images).items()):
+                found[f"fd{level:g} {name}" if number else f"fd{level:g}"] = distance
+            if self.copying and level == self.sigma_max[0]:
+                found["copies"] = self.copies(images)
+        return found

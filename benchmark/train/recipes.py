@@ -14,12 +14,14 @@ class DenoiserRecipe:
     Attributes:
         network: architecture.
         images: length of the training.
-        batch: images of one step and one process.
-        lr: learning rate, of Muon (inner convolutions) and Adam (everything else).
+        batch: images of one step, over all processes.
+        optimiser: "muon" for the inner convolutions, with Adam for everything else; or "adam" for all.
+        lr: learning rate of both.
         weight_decay: of Muon's weights, decoupled: a step takes lr·weight_decay of them.
         warmup: steps of linear warm-up.
-        decay: fraction of the training after which the learning rate falls linearly to zero; 1 for never.
-        ema: half-life of the weight average, as a fraction of the images seen so far; 0 for the weights themselves.
+        settle: images after which the learning rate falls as 1/√images; 0 for never.
+        decay: fraction of the training after which the learning rate falls linearly to zero as well; 1 for never.
+        ema: half-lives of the weight averages, as fractions of the images seen so far; 0 for the weights themselves.
         clip: largest norm of the gradient.
         flips: mirror half of the images.
         dropout: probability, before the second convolution of every residual block.
@@ -30,11 +32,13 @@ class DenoiserRecipe:
     network: UNetConfig
     images: int
     batch: int = 512
+    optimiser: str = "muon"
     lr: float = 1e-3
     weight_decay: float = 0.0
     warmup: int = 200
+    settle: int = 0
     decay: float = 0.6
-    ema: float = 0.05
+    ema: tuple[float, ...] = (0.05,)
     clip: float = 1.0
     flips: bool = True
     dropout: float = 0.0
@@ -44,7 +48,11 @@ class DenoiserRecipe:
 
     def __post_init__(self) -> None:
         _require(self, "positive", lambda value: value > 0, "images", "batch", "lr", "warmup", "clip", "p_std")
-        _require(self, "at least 0", lambda value: value >= 0, "ema", "weight_decay")
+        _require(self, "at least 0", lambda value: value >= 0, "weight_decay", "settle")
+        if not self.ema or not all(value >= 0 for value in self.ema) or len(set(self.ema)) < len(self.ema):
+            raise ValueError(f"ema must be half-lives of at least 0, all different, got {list(self.ema)}")
+        if self.optimiser not in ("muon", "adam"):
+            raise ValueError(f"optimiser must be muon or adam, got {self.optimiser}")
         _require(self, "above 0 and at most 1", lambda value: 0 < value <= 1, "decay")
         _require(self, "at least 0 and below 1", lambda value: 0 <= value < 1, "dropout")
 
@@ -106,11 +114,13 @@ DENOISERS = {
         store="float32",
     ),
     "cifar10": DenoiserRecipe(
-        network=UNetConfig(),
-        images=20_000_000,
+        network=UNetConfig(blocks=(4, 4, 4), attention=(1, 2)),
+        images=60_000_000,
         lr=2e-3,
-        decay=0.7,
-        dropout=0.1,
+        settle=10_000_000,
+        decay=0.85,
+        ema=(0.05, 0.12),
+        dropout=0.13,
         p_mean=-0.6,
         p_std=1.1,
     ),

@@ -41,10 +41,11 @@ def test_plain_path_is_cat_groupnorm_affine_silu(shared, silu):
 
 
 def test_dropout_keeps_its_share_and_depends_on_seed_salt_and_place():
-    x, seed = torch.ones(64, 32, 16, 16), torch.tensor([123])
-    one = Dropout(0.1, seed, 3).keeps(x)
-    others = [Dropout(0.1, torch.tensor([124]), 3).keeps(x), Dropout(0.1, seed, 4).keeps(x)]
-    assert torch.equal(one, Dropout(0.1, torch.tensor([123]), 3).keeps(x))
+    x, seeds = torch.ones(64, 32, 16, 16), torch.arange(123, 123 + 64)
+    one = Dropout(0.1, seeds, 3).keeps(x)
+    others = [Dropout(0.1, seeds + 64, 3).keeps(x), Dropout(0.1, seeds, 4).keeps(x)]
+    assert torch.equal(one, Dropout(0.1, seeds.clone(), 3).keeps(x))
+    assert torch.equal(one[40:], Dropout(0.1, seeds[40:], 3).keeps(x[40:]))  # whatever batch an image is in
     sd = (0.1 * 0.9 / x.numel()) ** 0.5
     for kept in (one, *others):
         assert abs(float(kept.double().mean()) - 0.9) < 4 * sd
@@ -56,7 +57,7 @@ def test_dropout_keeps_its_share_and_depends_on_seed_salt_and_place():
 
 
 def test_dropout_of_two_channels_or_pixels_is_independent():
-    kept = Dropout(0.1, torch.tensor([77]), 2).keeps(torch.ones(128, 64, 16, 16)).permute(1, 0, 2, 3).flatten(1)
+    kept = Dropout(0.1, torch.arange(77, 77 + 128), 2).keeps(torch.ones(128, 64, 16, 16)).permute(1, 0, 2, 3).flatten(1)
     z = (kept.double() - 0.9) / 0.3
     between = z @ z.T / z.shape[1] - torch.eye(64)
     assert float(between.abs().max()) < 0.05 and float(between.square().mean()) < 1.2 / z.shape[1]
@@ -67,7 +68,7 @@ def test_dropout_of_two_channels_or_pixels_is_independent():
 
 
 def test_dropout_scales_what_it_keeps():
-    x, drop = torch.randn(4, 16, 8, 8), Dropout(0.25, torch.tensor([9]), 0)
+    x, drop = torch.randn(4, 16, 8, 8), Dropout(0.25, torch.arange(9, 13), 0)
     affine = torch.ones(1, 16), torch.zeros(1, 16)
     whole, some = (add_norm_plain(x, None, None, *affine, 8, True, d)[-1] for d in (None, drop))
     torch.testing.assert_close(some, torch.where(drop.keeps(x), whole / 0.75, 0.0))
@@ -82,7 +83,7 @@ def compare_kernels(n, channels, joined, side, shared, added, silu, device="cpu"
 
     *activations, scale, shift = make_inputs(n, channels, joined, side, shared, added)
     rounded = [t if t is None else t.detach().to(dtype) for t in activations]
-    drop = None if joined else Dropout(0.3, torch.tensor([n * 2**29 + 5], device=device), 7)
+    drop = None if joined else Dropout(0.3, torch.arange(n, device=device) * 2**29 + 5, 7)
     results = []
     for function, kind in ((add_norm_plain, torch.float32), (AddNorm.apply, dtype)):
         inputs = [*(t if t is None else t.to(kind) for t in rounded), scale, shift]

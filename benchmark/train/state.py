@@ -1,0 +1,114 @@
+"""The files from which a training goes on: tensors in parts of a limited size, and an index of the parts.
+
+``state.json`` names the parts with their SHA-256, and is replaced last: a kill leaves the old state or the new one.
+"""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+from torch import Tensor
+
+from benchmark.train.stepping import DenoiserTraining
+
+PART = 16 * 2**20
+"""Bytes of a part at most, unless a single tensor is larger."""
+HEADER = 2**16
+"""Bytes of a part kept free for the names of its tensors."""
+INDEX = "state.json"
+
+
+def write_state(training: DenoiserTraining, folder: Path, compact: bool = False) -> None:
+    """Write the state of ``training`` to ``folder``, in the place of the one there.
+
+    Args:
+        compact: store weights and their averages as float16, what the optimisers remember as bfloat16, in the place of
+            float32: for a way that takes little. A run that goes on from it differs by that rounding.
+
+    Raises:
+        OSError: it cannot be written; the state of before is kept.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    parts: dict[str, str] = {}
+    try:
+        for number, tensors in enumerate(_parts(_stored(training.tensors(), compact))):
+            data = save(tensors)
+            name = f"state-{training.step:07d}-{number:02d}.safetensors"
+            (folder / name).write_bytes(data)
+            parts[name] = hashlib.sha256(data).hexdigest()
+        scratch = folder / f"{INDEX}.tmp"
+        scratch.write_text(json.dumps({**training.facts(), "parts": parts}, indent=1) + "\n")
+        scratch.replace(folder / INDEX)
+    except OSError:
+        _remove_parts(folder, except_for=_named(folder))
+        raise
+    _remove_parts(folder, except_for=set(parts))
+
+
+def read_state(training: DenoiserTraining, folder: Path) -> None:
+    """Make ``training`` go on from the state in ``folder``.
+
+    Raises:
+        ValueError: there is none, or it cannot be used; one line.
+    """
+    index = folder / INDEX
+    try:
+        facts = json.loads(index.read_text())
+        tensors: dict[str, Tensor] = {}
+        for name, expected in facts["parts"].items():
+            data = (folder / Path(name).name).read_bytes()
+            if hashlib.sha256(data).hexdigest() != expected:
+                raise ValueError(f"{name} is damaged")
+            tensors |= load(data)
+        training.load_state(facts, tensors)
+    except FileNotFoundError as error:
+        missing = (
+            "nothing to resume from" if not index.exists() else f"cannot resume from it ({error.filename} is missing)"
+        )
+        raise ValueError(f"{index}: {missing}") from None
+    except (OSError, KeyError, TypeError, AttributeError, ValueError, SafetensorError) as error:
+        raise ValueError(f"{index}: cannot resume from it ({str(error).splitlines()[0]})") from None
+
+
+def _stored(tensors: dict[str, Tensor], compact: bool) -> dict[str, Tensor]:
+    """The tensors on the CPU, in the types to be stored."""
+
+    def kind(name: str) -> torch.dtype:
+        if not compact:
+            return torch.float32
+        return torch.float16 if name.startswith(("network.", "average ")) else torch.bfloat16
+
+    return {name: t.detach().to("cpu", kind(name)).contiguous() for name, t in tensors.items()}
+
+
+def _parts(tensors: dict[str, Tensor]) -> list[dict[str, Tensor]]:
+    """The tensors in their order, cut where a part would outgrow :data:`PART`."""
+    parts: list[dict[str, Tensor]] = [{}]
+    room = PART - HEADER
+    for name, tensor in tensors.items():
+        if parts[-1] and tensor.nbytes > room:
+            parts.append({})
+            room = PART - HEADER
+        parts[-1][name] = tensor
+        room -= tensor.nbytes
+    return parts
+
+
+def _named(folder: Path) -> set[str]:
+    """Parts of the state that ``folder`` holds."""
+    try:
+        named: dict[str, Any] = json.loads((folder / INDEX).read_text())["parts"]
+    except (OSError, ValueError, KeyError):
+        return set()
+    return set(named)
+
+
+def _remove_parts(folder: Path, except_for: set[str]) -> None:
+    """Remove parts that belong to no state any more."""
+    for path in [*folder.glob("state-*.safetensors"), folder / f"{INDEX}.tmp"]:
+        if path.name not in except_for:
+            path.unlink(missing_ok=True)
