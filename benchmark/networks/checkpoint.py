@@ -3,6 +3,9 @@
 A file holds the tensors of one network, and metadata (all strings): ``format``, ``architecture`` (a key of
 :data:`ARCHITECTURES`), ``config`` (JSON of its configuration), ``problem``, ``command`` (what remakes it),
 ``images_seen``, and whatever else the trainer wants to state. Nothing in it is code, nothing is unpickled.
+
+A network of more than :data:`PART` bytes is cut: the file holds its first tensors, and ``parts`` in the metadata names the
+files beside it that hold the others, with their SHA-256. So the file's own hash stands for the whole network.
 """
 
 import contextlib
@@ -23,6 +26,8 @@ from benchmark.networks.classifier import Classifier, ClassifierConfig
 from benchmark.networks.unet import Denoiser, UNet, UNetConfig
 
 FORMAT = "dpmot-bench/1"
+PART = 58 * 2**20
+"""Bytes of tensors in a file at most."""
 SHIPPED = Path(__file__).resolve().parents[2] / "checkpoints"
 """The checkpoints that come with the project, a folder for each problem."""
 ARCHITECTURES: dict[str, tuple[type, type]] = {
@@ -76,10 +81,38 @@ def save_network(
     texts = {key: value if isinstance(value, str) else json.dumps(value) for key, value in metadata.items()}
     header = {"format": FORMAT, "architecture": kind, "config": json.dumps(asdict(config)), **texts}
     path = Path(path)
+    first, *others = cut(state, PART)
+    hashes = {}
+    for number, tensors in enumerate(others, 2):
+        part = path.with_name(f"{path.stem}.part{number}{path.suffix}")
+        _write(part, tensors, {})
+        hashes[part.name] = sha256(part)
+    _write(path, first, {**header, **({"parts": json.dumps(hashes)} if hashes else {})})
+
+
+def cut(tensors: Mapping[str, Tensor], size: int) -> list[dict[str, Tensor]]:
+    """The tensors in their order, in parts of at most ``size`` bytes, unless a single tensor is larger."""
+    parts: list[dict[str, Tensor]] = [{}]
+    room = size
+    for name, tensor in tensors.items():
+        if parts[-1] and tensor.nbytes > room:
+            parts.append({})
+            room = size
+        parts[-1][name] = tensor
+        room -= tensor.nbytes
+    return parts
+
+
+def _write(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
+    """Write one safetensors file through a temporary one.
+
+    Raises:
+        CheckpointError: it cannot be written.
+    """
     scratch = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        save_file(state, scratch, metadata=header)
+        save_file(tensors, scratch, metadata=metadata)
         scratch.chmod(0o644)
         scratch.replace(path)
     except (OSError, SafetensorError) as error:
@@ -95,16 +128,35 @@ def read_checkpoint(path: str | os.PathLike[str]) -> tuple[dict[str, Tensor], di
     Raises:
         CheckpointError: missing, damaged, or not written by :func:`save_network`.
     """
-    try:
-        with safe_open(path, "pt") as file:
-            tensors, metadata = {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
-    except (SafetensorError, OSError, ValueError) as error:
-        reason = "there is no such file" if not Path(path).exists() else f"damaged or not safetensors ({error})"
-        raise CheckpointError(f"{path}: {reason}") from None
+    path = Path(path)
+    tensors, metadata = _read(path)
     if metadata.get("format") != FORMAT:
         stated = metadata.get("format", "none")
         raise CheckpointError(f"{path}: foreign checkpoint (format '{stated}', expected '{FORMAT}')")
+    try:
+        parts: dict[str, str] = dict(json.loads(metadata.get("parts", "{}")))
+    except (TypeError, ValueError):
+        raise CheckpointError(f"{path}: damaged (its parts are not named)") from None
+    for name, expected in parts.items():
+        part = path.with_name(Path(name).name)
+        if sha256(part) != expected:
+            raise CheckpointError(f"{part}: is not the part that {path.name} belongs with (SHA-256 differs)")
+        tensors |= _read(part)[0]
     return tensors, metadata
+
+
+def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Tensors and metadata of one safetensors file.
+
+    Raises:
+        CheckpointError: missing or damaged.
+    """
+    try:
+        with safe_open(path, "pt") as file:
+            return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
+    except (SafetensorError, OSError, ValueError) as error:
+        reason = "there is no such file" if not path.exists() else f"damaged or not safetensors ({error})"
+        raise CheckpointError(f"{path}: {reason}") from None
 
 
 def load_network(path: str | os.PathLike[str], architecture: str, sha256_expected: str | None = None) -> nn.Module:

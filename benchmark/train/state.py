@@ -13,6 +13,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
+from benchmark.networks.checkpoint import cut
 from benchmark.train.stepping import DenoiserTraining
 
 PART = 16 * 2**20
@@ -35,7 +36,7 @@ def write_state(training: DenoiserTraining, folder: Path, compact: bool = False)
     folder.mkdir(parents=True, exist_ok=True)
     parts: dict[str, str] = {}
     try:
-        for number, tensors in enumerate(_parts(_stored(training.tensors(), compact))):
+        for number, tensors in enumerate(cut(_stored(training.tensors(), compact), PART - HEADER)):
             data = save(tensors)
             name = f"state-{training.step:07d}-{number:02d}.safetensors"
             (folder / name).write_bytes(data)
@@ -83,19 +84,6 @@ def _stored(tensors: dict[str, Tensor], compact: bool) -> dict[str, Tensor]:
         return torch.float16 if name.startswith(("network.", "average ")) else torch.bfloat16
 
     return {name: t.detach().to("cpu", kind(name)).contiguous() for name, t in tensors.items()}
-
-
-def _parts(tensors: dict[str, Tensor]) -> list[dict[str, Tensor]]:
-    """The tensors in their order, cut where a part would outgrow :data:`PART`."""
-    parts: list[dict[str, Tensor]] = [{}]
-    room = PART - HEADER
-    for name, tensor in tensors.items():
-        if parts[-1] and tensor.nbytes > room:
-            parts.append({})
-            room = PART - HEADER
-        parts[-1][name] = tensor
-        room -= tensor.nbytes
-    return parts
 
 
 def _named(folder: Path) -> set[str]:

@@ -208,16 +208,6 @@ def test_command_line_errors_are_one_line_and_exit_2(arguments, said, capsys, tm
     assert error.startswith("error: ") and said in error
 
 
-@pytest.mark.parametrize("problem", DENOISERS)
-def test_every_recipe_makes_a_network_that_fits_one_checkpoint_file(problem):
-    """At most 58 MiB as stored, which is what the suite ships at most."""
-    recipe = DENOISERS[problem]
-    with torch.device("meta"):
-        network = UNet(recipe.network)
-    size = getattr(torch, recipe.store).itemsize * sum(p.numel() for p in network.parameters())
-    assert size <= 58 * 2**20
-
-
 def test_dissection_starts_at_the_images_and_ends_at_plain_samples(tmp_path):
     from benchmark.train import dissect
     from benchmark.train.evaluate import SampleMeasure, problem_features
