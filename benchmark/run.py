@@ -29,7 +29,7 @@ from benchmark.running import suites
 from benchmark.running.execute import Executor
 from benchmark.running.plan import Case, Plan, Run, make_plan
 from benchmark.running.pool import execute_all
-from samplers.base import OptionError
+from samplers.errors import OptionError
 from samplers.registry import available, unavailable
 
 HEADLINE = ("fd", "w2", "mmr@0.2", "copy_share")

@@ -9,14 +9,11 @@ from typing import Any, ClassVar, Literal, Protocol
 import torch
 from torch import Tensor, nn
 
+from samplers.errors import OptionError
 from samplers.noise import ShardNoise, make_grid
 
 Denoiser = Callable[[Tensor, Tensor], Tensor]
 """denoiser(x, sigma) -> x0_hat estimates E[x0 | x0 + σn = x]; x [B, ...], sigma [] or [B]."""
-
-
-class OptionError(ValueError):
-    """An option or a budget that the sampler cannot work with; the message is one line for the user."""
 
 
 class BudgetExceeded(RuntimeError):

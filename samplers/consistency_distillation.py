@@ -7,8 +7,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from samplers.base import Denoiser, FittedStudent, OptionError, Problem
+from samplers.base import Denoiser, FittedStudent, Problem
 from samplers.distillation import Distillation, Loss, draw_levels, new_student, noised, weights_sha256
+from samplers.errors import OptionError
 from samplers.noise import ShardNoise, make_grid
 from samplers.registry import register
 

@@ -7,8 +7,9 @@ import torch
 from torch import Tensor
 
 from dpmot import SemiDiscreteProblem, closed_form_heights
-from samplers.base import Denoiser, OptionError, Problem, Sampler
+from samplers.base import Denoiser, Problem, Sampler
 from samplers.dpmot import DPMOT, TARGETS, Latents, LatentSampler, Start, transport_problem
+from samplers.errors import OptionError
 from samplers.noise import ShardNoise, stream
 from samplers.registry import register
 

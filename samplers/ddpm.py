@@ -6,7 +6,8 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from samplers.base import Denoiser, OptionError, ReverseSampler
+from samplers.base import Denoiser, ReverseSampler
+from samplers.errors import OptionError
 from samplers.noise import ShardNoise
 from samplers.registry import register
 

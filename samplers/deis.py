@@ -9,7 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from samplers.base import Denoiser, OptionError, ReverseSampler
+from samplers.base import Denoiser, ReverseSampler
+from samplers.errors import OptionError
 from samplers.exponential import falling_orders
 from samplers.noise import ShardNoise, vp_time
 from samplers.registry import register

@@ -14,8 +14,9 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from samplers.base import OptionError, Problem, Sampler
+from samplers.base import Problem, Sampler
 from samplers.cudnn import fastest_convolutions
+from samplers.errors import OptionError
 from samplers.noise import stream
 
 EXAMPLES, BYTES = 50_000, 1 << 33

@@ -7,7 +7,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from samplers.base import Denoiser, OptionError, ReverseSampler
+from samplers.base import Denoiser, ReverseSampler
+from samplers.errors import OptionError
 from samplers.exponential import DATA, NOISE, Exponential, between, falling_orders
 from samplers.noise import ShardNoise, make_grid
 from samplers.registry import register

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from dpmot import Gaussian, HardMap, SemiDiscreteProblem, SoftmaxMap, Solution, TopKMap, solve
-from samplers.base import CountingDenoiser, Denoiser, OptionError, Problem, ReverseSampler, Sampler
+from samplers.base import CountingDenoiser, Denoiser, Problem, ReverseSampler, Sampler
+from samplers.errors import OptionError
 from samplers.noise import ShardNoise, stream, vp_sigma
 from samplers.registry import lookup, register
 

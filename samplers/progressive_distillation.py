@@ -8,8 +8,9 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from samplers.base import Denoiser, FittedStudent, OptionError, Problem
+from samplers.base import Denoiser, FittedStudent, Problem
 from samplers.distillation import Distillation, Loss, draw_levels, frozen, new_student, noised, weights_sha256
+from samplers.errors import OptionError
 from samplers.noise import ShardNoise
 from samplers.registry import register
 

@@ -19,10 +19,11 @@ from importlib.metadata import EntryPoint, entry_points
 from typing import Any, TypeVar
 
 import samplers
-from samplers.base import OptionError, Sampler
+from samplers.base import Sampler
+from samplers.errors import OptionError
 
 GROUP = "dpmot_bench.samplers"
-_NOT_SAMPLERS = {"base", "noise", "registry"}
+_NOT_SAMPLERS = {"base", "errors", "noise", "registry"}
 S = TypeVar("S", bound=type[Sampler])
 
 

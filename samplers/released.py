@@ -14,8 +14,9 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from samplers.base import Denoiser, OptionError, Problem, ReverseSampler, Sampler
+from samplers.base import Denoiser, Problem, ReverseSampler, Sampler
 from samplers.dpmot import TARGETS, make_latents
+from samplers.errors import OptionError
 from samplers.noise import ShardNoise, stream
 from samplers.registry import lookup, register
 

@@ -8,7 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from samplers.base import Denoiser, OptionError, ReverseSampler
+from samplers.base import Denoiser, ReverseSampler
+from samplers.errors import OptionError
 from samplers.exponential import DATA, NOISE, falling_orders, phi
 from samplers.noise import ShardNoise
 from samplers.registry import register

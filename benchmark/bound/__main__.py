@@ -23,7 +23,7 @@ from benchmark.bound import figures, grid, networks, runner, slopes, tables
 from benchmark.bound.mixtures import MIXTURES, mixture
 from benchmark.commands import command_line, positive
 from benchmark.records.store import Store, StoreError
-from samplers.base import OptionError
+from samplers.errors import OptionError
 
 
 def parser() -> argparse.ArgumentParser:

@@ -11,7 +11,7 @@ from torch import Tensor
 from benchmark.bound.terms import MixtureFlow
 from benchmark.problems import make_problem
 from benchmark.problems.mixture import GaussianMixture
-from samplers.base import OptionError
+from samplers.errors import OptionError
 
 
 @dataclass(frozen=True)

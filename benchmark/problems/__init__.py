@@ -5,7 +5,7 @@ from dataclasses import MISSING, fields
 from typing import Any, get_type_hints
 
 from benchmark.problems.base import Problem
-from samplers.base import OptionError
+from samplers.errors import OptionError
 from samplers.registry import did_you_mean, parse
 
 _PROBLEMS = {

@@ -18,7 +18,7 @@ from benchmark.networks.checkpoint import SHIPPED, CheckpointError, load_classif
 from benchmark.networks.features import MobileNetFeatures
 from benchmark.networks.published import denoiser_hash, open_denoiser
 from benchmark.problems.base import Problem, Split
-from samplers.base import OptionError
+from samplers.errors import OptionError
 
 BATCH = 100
 

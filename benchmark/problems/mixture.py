@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from benchmark.problems.base import Problem, Split
-from samplers.base import OptionError
+from samplers.errors import OptionError
 from samplers.noise import stream
 
 BLOCK = 1000  # examples are drawn so many at a time, so that asking for more only adds to them

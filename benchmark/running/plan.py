@@ -7,7 +7,8 @@ from typing import Any
 from benchmark.metrics import versions
 from benchmark.problems import make_problem
 from benchmark.problems.base import Problem
-from samplers.base import OptionError, Sampler
+from samplers.base import Sampler
+from samplers.errors import OptionError
 from samplers.registry import Entry, lookup
 
 Options = Mapping[str, Any]

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from benchmark.running.plan import Case
-from samplers.base import OptionError
+from samplers.errors import OptionError
 from samplers.registry import did_you_mean
 
 BUDGETS = (5, 10, 20)

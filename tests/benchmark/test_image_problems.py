@@ -15,7 +15,7 @@ from benchmark.problems import make_problem
 from benchmark.records.store import Store
 from benchmark.running.execute import Executor
 from benchmark.running.plan import Case, make_plan
-from samplers.base import OptionError
+from samplers.errors import OptionError
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import torch
 from scipy.stats import kstest, multivariate_normal
 
 from benchmark.problems import make_problem, problem_class, problem_names, problem_options
-from samplers.base import OptionError
+from samplers.errors import OptionError
 
 EMBEDDED = ["mixture2d", "mixture", "digits"]
 MIXTURES = [

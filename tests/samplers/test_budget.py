@@ -5,7 +5,8 @@ import re
 import pytest
 import torch
 
-from samplers.base import END_LEVELS, BudgetExceeded, CountingDenoiser, OptionError, ReverseSampler
+from samplers.base import END_LEVELS, BudgetExceeded, CountingDenoiser, ReverseSampler
+from samplers.errors import OptionError
 from samplers.noise import ShardNoise
 from samplers.registry import available, lookup
 from tests.oracles import Gaussian

@@ -7,8 +7,9 @@ import pytest
 import torch
 from torch import nn
 
-from samplers.base import CountingDenoiser, OptionError
+from samplers.base import CountingDenoiser
 from samplers.consistency_distillation import ConsistencyFunction
+from samplers.errors import OptionError
 from samplers.noise import ShardNoise, make_grid
 from samplers.progressive_distillation import cosine_grid, ddim_step, progressive_target
 from samplers.registry import lookup

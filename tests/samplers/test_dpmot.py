@@ -8,8 +8,9 @@ import torch
 from scipy.stats import chisquare
 
 from benchmark.problems import make_problem
-from samplers.base import CountingDenoiser, OptionError
+from samplers.base import CountingDenoiser
 from samplers.dpmot import make_latents
+from samplers.errors import OptionError
 from samplers.noise import ShardNoise, stream, vp_sigma
 from samplers.registry import lookup
 

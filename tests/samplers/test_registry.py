@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from samplers import registry
-from samplers.base import OptionError, ReverseSampler, Sampler
+from samplers.base import ReverseSampler, Sampler
+from samplers.errors import OptionError
 from samplers.noise import ShardNoise
 from samplers.registry import available, did_you_mean, lookup, parse, register, unavailable
 

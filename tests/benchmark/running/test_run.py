@@ -15,9 +15,9 @@ from benchmark.records.store import Store, key_of, read_arrays, read_records
 from benchmark.running import execute
 from benchmark.running.plan import Case, make_plan
 from benchmark.running.suites import SUITES
-from samplers.base import OptionError
 from samplers.ddim import DDIM
 from samplers.distillation import new_student
+from samplers.errors import OptionError
 
 RUN = [sys.executable, "-m", "benchmark.run"]
 
