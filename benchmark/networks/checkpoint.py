@@ -4,8 +4,8 @@ A file holds the tensors of one network, and metadata (all strings): ``format``,
 :data:`ARCHITECTURES`), ``config`` (JSON of its configuration), ``problem``, ``command`` (what remakes it),
 ``images_seen``, and whatever else the trainer wants to state. Nothing in it is code, nothing is unpickled.
 
-A network of more than :data:`PART` bytes is cut: the file holds its first tensors, and ``parts`` in the metadata names the
-files beside it that hold the others, with their SHA-256. So the file's own hash stands for the whole network.
+A network of more than :data:`PART` bytes is cut: the file holds its first tensors, and ``parts`` in the metadata names
+the files beside it that hold the others, with their SHA-256. So the file's own hash stands for the whole network.
 """
 
 import contextlib

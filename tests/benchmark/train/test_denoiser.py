@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from benchmark.networks.checkpoint import load_denoiser, read_checkpoint
-from benchmark.networks.unet import UNet, UNetConfig
+from benchmark.networks.unet import UNetConfig
 from benchmark.train.__main__ import main
 from benchmark.train.denoiser import Outputs, train_denoiser
 from benchmark.train.evaluate import denoising_loss, draw_samples

@@ -38,6 +38,7 @@ def steps_of_one_of_two(rank, port, resumed, written, out, recipe):
     if workers.first:
         write_state(training, written)
         out.write_text(json.dumps(losses))
+    torch.distributed.barrier()  # gloo aborts a process whose peer is gone
     torch.distributed.destroy_process_group()
 
 
