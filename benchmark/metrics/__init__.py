@@ -1,9 +1,33 @@
-"""Metrics: functions from samples and a problem to estimates with their uncertainty, one file each.
+"""Metrics: functions from samples to estimates with their uncertainty, one file each, which says how they are shown.
 
-Importing this package registers them all; heavy libraries are imported only by the metrics that need them.
+A file of this folder adds a metric; nothing else lists them. Heavy libraries are imported only by the metrics that need
+them, when they measure.
 """
 
-from benchmark.metrics import frechet, mode_mixture, modes, novelty, sliced_w2, w2  # noqa: F401  (they register themselves)
-from benchmark.metrics.base import Estimate, MetricError, compute, lookup, names, register, versions
+from benchmark.metrics.base import (
+    METRICS,
+    Estimate,
+    Metric,
+    MetricError,
+    Quantity,
+    compute,
+    lookup,
+    metric,
+    quantities,
+    quantity,
+    versions,
+)
 
-__all__ = ["Estimate", "MetricError", "compute", "lookup", "names", "register", "versions"]
+__all__ = [
+    "METRICS",
+    "Estimate",
+    "Metric",
+    "MetricError",
+    "Quantity",
+    "compute",
+    "lookup",
+    "metric",
+    "quantities",
+    "quantity",
+    "versions",
+]

@@ -1,20 +1,21 @@
-"""What a metric is: a named, versioned function from samples and a problem to estimates with their uncertainty."""
+"""What a metric is: a named, versioned function from samples to estimates, and how each of its values is shown."""
 
-import difflib
 import weakref
 from collections.abc import Callable, Hashable, Iterable
-from dataclasses import dataclass
-from typing import Any, TypeVar
+from dataclasses import dataclass, replace
+from typing import Any, Literal, TypeVar
 
 import torch
 from torch import Tensor
 
 from benchmark.problems.base import Problem
+from samplers.errors import UserError
+from samplers.plugins import Registry
 
 T = TypeVar("T")
 
 
-class MetricError(ValueError):
+class MetricError(UserError):
     """Samples or a reference that a metric cannot work with; the message is one line for the user."""
 
 
@@ -36,55 +37,112 @@ class Estimate:
     note: str = ""
 
 
+@dataclass(frozen=True)
+class Quantity:
+    """A value that a metric gives, and how tables, figures and the page show it.
+
+    Attributes:
+        key: its name in records.
+        label: its name for readers.
+        better: which way is better; None for what is to be read beside the same value of held-out examples.
+        rate: whether it is a share in [0, 1], shown in percent.
+        meaning: one line for the page.
+        column: its place among the columns of tables, counted from the left; None for the page alone.
+        quality: whether it measures quality as a whole. Of those that a problem has, the leftmost is the one shown.
+        unbiased: key of the value that tests use in its place, where it is itself cut off at 0.
+        level: the parameter of one value of a family such as `mmr@λ`.
+    """
+
+    key: str
+    label: str
+    better: Literal["lower", "higher"] | None = None
+    rate: bool = False
+    meaning: str = ""
+    column: int | None = None
+    quality: bool = False
+    unbiased: str | None = None
+    level: float | None = None
+
+
 Measure = Callable[[Tensor, Problem, int], dict[str, Estimate]]
 
 
 @dataclass(frozen=True)
 class Metric:
-    """A registered metric: `measure(samples [S, *shape], problem, seed)` and the version its records are keyed by."""
+    """A registered metric.
+
+    Attributes:
+        name: as asked for.
+        version: enters the keys of records; raised whenever the numbers change.
+        quantities: the values it gives.
+        measure: measure(samples [S, *shape], problem, seed) -> an estimate for each quantity.
+        needs: what it needs beside the samples: `features`, `reference`, `posterior`, `training set`.
+        least: samples that it needs.
+    """
 
     name: str
     version: str
+    quantities: tuple[Quantity, ...]
     measure: Measure
-    least: int
+    needs: tuple[str, ...] = ()
+    least: int = 2
 
 
-_metrics: dict[str, Metric] = {}
+def _plug_in(name: str, loaded: object) -> None:
+    if not isinstance(loaded, Metric):
+        raise TypeError(f"is a {type(loaded).__name__}, not a Metric")
+    METRICS.add(loaded.name, loaded, loaded.measure)
 
 
-def register(name: str, version: str, least: int = 2) -> Callable[[Measure], Measure]:
-    """Decorator: make a function known as the metric `name`, which needs at least `least` samples.
-
-    Raise `version` whenever the numbers change: records made by another version are then not taken for current ones.
-    """
-
-    def add(measure: Measure) -> Measure:
-        _metrics[name] = Metric(name, version, measure, least)
-        return measure
-
-    return add
+METRICS: Registry[Metric] = Registry("metric", "benchmark.metrics", "dpmot_bench.metrics", _plug_in)
+"""Every file of this folder that declares a metric, and entry points of other packages."""
 
 
-def names() -> tuple[str, ...]:
-    """All registered metrics."""
-    return tuple(_metrics)
+def metric(
+    name: str,
+    version: str,
+    quantities: Iterable[Quantity],
+    needs: Iterable[str] = (),
+    least: int = 2,
+) -> Callable[[Measure], Metric]:
+    """Decorator: turn a function into the metric `name`; see `Metric` for what the arguments say."""
+
+    def declare(measure: Measure) -> Metric:
+        declared = Metric(name, version, tuple(quantities), measure, tuple(needs), least)
+        METRICS.add(name, declared, measure)
+        return declared
+
+    return declare
 
 
 def lookup(name: str) -> Metric:
-    """The metric of this name.
+    """Find the metric of this name.
 
     Raises:
-        MetricError: there is none; the message says which there are.
+        UserError: there is none, or it cannot be used here; the message says which there are.
     """
-    if name not in _metrics:
-        close = difflib.get_close_matches(name, _metrics, 1)
-        hint = f"did you mean '{close[0]}'?" if close else f"choose from {', '.join(_metrics)}"
-        raise MetricError(f"unknown metric '{name}': {hint}")
-    return _metrics[name]
+    return METRICS.lookup(name).item
+
+
+def quantities() -> dict[str, Quantity]:
+    """Gather the values of all metrics by key; those with a column come first, from left to right."""
+    known = [quantity for entry in METRICS.available().values() for quantity in entry.item.quantities]
+    known.sort(key=lambda quantity: (quantity.column is None, quantity.column or 0))
+    return {quantity.key: quantity for quantity in known}
+
+
+def quantity(key: str) -> Quantity:
+    """Find the description of a value in a record; one that no metric declares keeps its key and has no direction.
+
+    A key such as `fd[mobilenet_v2]` is the value `fd` with features that it names.
+    """
+    base, bracket, rest = key.partition("[")
+    found = quantities().get(base, Quantity(base, base))
+    return replace(found, key=key, label=f"{found.label}{bracket}{rest}")
 
 
 def versions(metrics: Iterable[str]) -> dict[str, str]:
-    """Version of each metric, for the record and its key."""
+    """Give the version of each metric, for the record and its key."""
     return {name: lookup(name).version for name in metrics}
 
 
@@ -98,12 +156,12 @@ def compute(metrics: Iterable[str], samples: Tensor, problem: Problem, seed: int
     broken = int((~torch.isfinite(samples.flatten(1))).any(1).sum())
     if broken:
         raise MetricError(f"{broken} of {len(samples)} samples are not finite")
-    for metric in chosen:
-        if len(samples) < metric.least:
-            raise MetricError(f"metric '{metric.name}' needs at least {metric.least} samples, got {len(samples)}")
+    for each in chosen:
+        if len(samples) < each.least:
+            raise MetricError(f"metric '{each.name}' needs at least {each.least} samples, got {len(samples)}")
     values: dict[str, Estimate] = {}
-    for metric in chosen:
-        values |= metric.measure(samples, problem, seed)
+    for each in chosen:
+        values |= each.measure(samples, problem, seed)
     return values
 
 

@@ -20,7 +20,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from benchmark.metrics.base import Estimate, MetricError, once, register
+from benchmark.metrics.base import Estimate, MetricError, Quantity, metric, once
 from benchmark.metrics.estimation.intervals import Z
 from benchmark.problems.base import Problem
 
@@ -91,7 +91,30 @@ def frechet_estimate(features: Tensor, b: Gaussian, note: str) -> Estimate:
     return Estimate(value, max(value - Z * error, 0.0), value + Z * error, len(features), f"{note}; {excess}")
 
 
-@register("fd", version="1", least=20)
+@metric(
+    "fd",
+    version="1",
+    quantities=[
+        Quantity(
+            key="fid",
+            label="FID",
+            better="lower",
+            meaning="Fréchet distance in the Inception features of FID",
+            column=10,
+            quality=True,
+        ),
+        Quantity(
+            key="fd",
+            label="FD",
+            better="lower",
+            meaning="Fréchet distance to the reference examples, in classifier features",
+            column=11,
+            quality=True,
+        ),
+    ],
+    needs=["reference", "features"],
+    least=20,
+)
 def fd(samples: Tensor, problem: Problem, seed: int) -> dict[str, Estimate]:
     """`fd`: Fréchet distance to the reference in the problem's own features."""
 

@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from benchmark.metrics.base import Estimate, register
+from benchmark.metrics.base import Estimate, Quantity, metric
 from benchmark.metrics.estimation.intervals import LEVEL, clopper_pearson
 from benchmark.problems.base import Problem
 
@@ -44,7 +44,30 @@ def total_variation(posterior: Array, weights: Array, seed: int) -> Estimate:
     return Estimate(float(value), float(max(value - spread, 0)), float(min(value + spread, 1)), count, note)
 
 
-@register("modes", version="1", least=20)
+@metric(
+    "modes",
+    version="1",
+    quantities=[
+        Quantity(
+            key="modes_covered",
+            label="modes covered",
+            better="higher",
+            rate=True,
+            meaning="share of modes with at least a tenth of their true weight",
+            column=31,
+        ),
+        Quantity(
+            key="mode_weights_tv",
+            label="mode weights TV",
+            better="lower",
+            rate=True,
+            meaning="total variation between the weights of modes and the true",
+            column=32,
+        ),
+    ],
+    needs=["posterior"],
+    least=20,
+)
 def modes(samples: Tensor, problem: Problem, seed: int) -> dict[str, Estimate]:
     """`modes_covered` (a share) and `mode_weights_tv`."""
     posterior = problem.posterior(samples).double().cpu().numpy()

@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from benchmark.metrics.base import Estimate, once, register
+from benchmark.metrics.base import Estimate, Quantity, metric, once
 from benchmark.metrics.data_copying import data_copying
 from benchmark.metrics.estimation.intervals import Z, median, share
 from benchmark.metrics.estimation.neighbours import Index
@@ -91,7 +91,45 @@ def most_likely(problem: Problem, x: Tensor) -> Tensor:
     return problem.posterior(x).argmax(1)
 
 
-@register("novelty", version="1", least=20)
+@metric(
+    "novelty",
+    version="1",
+    quantities=[
+        Quantity(
+            key="copy_share",
+            label="copies",
+            rate=True,
+            meaning="share of samples nearer to a training example than 99% of held-out examples are",
+            column=40,
+        ),
+        Quantity(
+            key="nn_ratio",
+            label="NN ratio",
+            meaning="median of nearest over second-nearest distance to training examples",
+            column=41,
+        ),
+        Quantity(
+            key="authenticity",
+            label="authenticity",
+            rate=True,
+            meaning="share of samples farther from their nearest training example than its own neighbour",
+        ),
+        Quantity(
+            key="ct",
+            label="C_T",
+            meaning="data-copying two-sample score; well below that of held-out examples means copying",
+        ),
+        Quantity(
+            key="distinct_neighbours",
+            label="distinct",
+            rate=True,
+            meaning="distinct nearest training examples over samples",
+            column=42,
+        ),
+    ],
+    needs=["training set", "posterior"],
+    least=20,
+)
 def novelty(samples: Tensor, problem: Problem, seed: int) -> dict[str, Estimate]:
     """`copy_share`, `nn_ratio`, `authenticity`, `ct`, `distinct_neighbours` in the space of the samples."""
 

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from benchmark.metrics.base import Estimate, once, register
+from benchmark.metrics.base import Estimate, Quantity, metric, once
 from benchmark.metrics.estimation.debiased import Array, SplitReference, debiased_cost, estimates
 from benchmark.metrics.w2 import as_points
 from benchmark.problems.base import Problem
@@ -46,7 +46,29 @@ def _integrate(gap: Array, at: Array) -> Array:
     return potential - potential.mean(0)
 
 
-@register("sliced_w2", version="1", least=20)
+@metric(
+    "sliced_w2",
+    version="1",
+    quantities=[
+        Quantity(
+            key="sliced_w2",
+            label="sliced W₂",
+            better="lower",
+            meaning="Wasserstein-2 distance averaged over random directions",
+            column=13,
+            quality=True,
+            unbiased="sliced_w2_squared",
+        ),
+        Quantity(
+            key="sliced_w2_squared",
+            label="sliced W₂²",
+            better="lower",
+            meaning="its square: unbiased, so it may fall below zero",
+        ),
+    ],
+    needs=["reference"],
+    least=20,
+)
 def sliced_w2(samples: Tensor, problem: Problem, seed: int) -> dict[str, Estimate]:
     """`sliced_w2` and `sliced_w2_squared` of the samples against as many reference points."""
     whole = once(problem, "sliced_w2 reference", lambda: as_points(problem.examples("reference", POINTS)))

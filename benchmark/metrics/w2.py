@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from benchmark.metrics.base import Estimate, once, register
+from benchmark.metrics.base import Estimate, Quantity, metric, once
 from benchmark.metrics.estimation.debiased import Array, SplitReference, debiased_cost, estimates
 from benchmark.problems.base import Problem
 
@@ -35,7 +35,29 @@ def as_points(samples: Tensor) -> Array:
     return samples.detach().flatten(1).double().cpu().numpy()
 
 
-@register("w2", version="1", least=20)
+@metric(
+    "w2",
+    version="1",
+    quantities=[
+        Quantity(
+            key="w2",
+            label="W₂",
+            better="lower",
+            meaning="exact Wasserstein-2 distance to the reference examples, debiased",
+            column=12,
+            quality=True,
+            unbiased="w2_squared",
+        ),
+        Quantity(
+            key="w2_squared",
+            label="W₂²",
+            better="lower",
+            meaning="its square: unbiased, so it may fall below zero near the floor",
+        ),
+    ],
+    needs=["reference"],
+    least=20,
+)
 def w2(samples: Tensor, problem: Problem, seed: int) -> dict[str, Estimate]:
     """`w2` and `w2_squared` of the first samples against as many reference points, at most `POINTS`."""
     whole = once(problem, "w2 reference", lambda: as_points(problem.examples("reference", POINTS)))

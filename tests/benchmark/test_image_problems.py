@@ -57,7 +57,7 @@ def test_copies_are_found_among_all_training_images(root, monkeypatch):
     given = {"checkpoint": str(root / "tiny.safetensors")}
     problem, part = make_problem("cifar10", **given), make_problem("cifar10", **given, neighbours=4000)
     copies = problem.examples("train", 4100)[-20:]
-    found, missed = (novelty(copies, each, 0)["copy_share"] for each in (problem, part))
+    found, missed = (novelty.measure(copies, each, 0)["copy_share"] for each in (problem, part))
     assert found.value == 1 and "4100 training examples" in found.note
     assert missed.value < 0.5 and "4000 training examples" in missed.note
     assert len(list((root / "cache").glob("cifar10-held_out_distances-*.npy"))) == 2

@@ -7,6 +7,7 @@ import torch
 from benchmark import metrics
 from benchmark.metrics.base import _kept, once
 from benchmark.problems import make_problem, problem_names
+from samplers.errors import UserError
 from tests.benchmark.metrics.problems import TwoModes
 
 ALL = ("w2", "sliced_w2", "modes", "mode_mixture", "fd", "novelty")
@@ -36,7 +37,7 @@ def test_the_metrics_of_a_problem_are_registered(name: str) -> None:
 
 
 def test_unknown_metric_says_what_was_meant() -> None:
-    with pytest.raises(metrics.MetricError, match=re.escape("unknown metric 'slicedw2': did you mean 'sliced_w2'?")):
+    with pytest.raises(UserError, match=re.escape("unknown metric 'slicedw2'; did you mean 'sliced_w2'?")):
         metrics.versions(["slicedw2"])
 
 
@@ -59,3 +60,16 @@ def test_reference_work_is_done_once_per_problem_and_forgotten_with_it() -> None
     del first, problem
     gc.collect()
     assert len(_kept) < kept
+
+
+def test_every_value_of_a_run_is_declared_with_its_label_and_direction() -> None:
+    values = metrics.compute(ALL, TwoModes().draw(100, 9), TwoModes())
+    declared = metrics.quantities()
+    assert set(values) <= set(declared)
+    better = {"w2": "lower", "modes_covered": "higher", "mmr@0.2": "lower", "copy_share": None}
+    assert {key: declared[key].better for key in better} == better
+    assert metrics.quantity("fd[other]").label == "FD[other]" and metrics.quantity("none").better is None
+
+
+def test_no_file_of_the_folder_is_broken() -> None:
+    assert not metrics.METRICS.unavailable()
