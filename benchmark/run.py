@@ -230,9 +230,10 @@ def show_list() -> None:
     """Samplers and problems with their options."""
     print("samplers (options as --set key=value)\n")
     for name, entry in sorted(available().items()):
-        preset = f" [{describe(entry.preset)}]" if entry.preset else ""
-        print(f"  {name}{preset}: {entry.cls.summary}")
+        print(f"  {name} ({entry.title}, {entry.family}): {entry.cls.summary}")
         print(f"    {entry.cls.paper}; from {entry.package or entry.origin}")
+        if entry.cls.preset:
+            print(f"    its authors: {describe(entry.cls.preset)}")
         print(textwrap.fill(describe(entry.options()), 78, initial_indent="    ", subsequent_indent="    "))
     for name, reason in unavailable().items():
         print(f"  {name}: can't be used here: {reason}")

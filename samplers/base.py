@@ -2,15 +2,16 @@
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal, Protocol
+from typing import Any, ClassVar, Literal, Protocol, get_args
 
 import torch
 from torch import Tensor, nn
 
-from samplers.errors import OptionError
-from samplers.noise import ShardNoise, make_grid
+from samplers.errors import UserError
+from samplers.noise import Grid, ShardNoise, make_grid
+from samplers.options import check_choices
 
 Denoiser = Callable[[Tensor, Tensor], Tensor]
 """denoiser(x, sigma) -> x0_hat estimates E[x0 | x0 + σn = x]; x [B, ...], sigma [] or [B]."""
@@ -127,21 +128,41 @@ class FittedStudent:
     info: dict[str, Any] = field(default_factory=dict)
 
 
+Family = Literal["plain", "distilled", "other", "ot", "control", "real"]
+"""Kinds of samplers, in the order in which the report shows them.
+
+`plain` takes the whole trajectory, `distilled` trains a student, `ot` replaces a part of the trajectory by an optimal
+transport map, `control` is what is left of that without one of its parts, `real` returns held-out examples. `other`, of
+which a sampler is that says nothing, is shown and decides no claim.
+"""
+
+
 @dataclass(frozen=True)
 class Sampler(ABC):
-    """Base of all samplers: a frozen record of options.
+    """Base of all samplers: a frozen record of options. An option with a few choices is annotated with a `Literal`.
 
     Class attributes:
+        title: its name in tables and figures; not inherited, the registered name where the class has none.
+        family: what kind of sampler it is.
         summary: one line for `--list`.
         paper: where it comes from (authors, year, arXiv).
+        preset: options as its authors set them for small images (CIFAR-10), where they are not the defaults.
+        fast: whether it was made for few evaluations; one that was not is shown as a reference, not as a rival.
         version: raised when a change of code changes the numbers; part of a run's key.
         network: whether it calls the network; one that does not has a single budget, 0.
     """
 
+    title: ClassVar[str] = ""
+    family: ClassVar[Family] = "other"
     summary: ClassVar[str] = ""
     paper: ClassVar[str] = ""
+    preset: ClassVar[Mapping[str, Any]] = {}
+    fast: ClassVar[bool] = True
     version: ClassVar[int] = 1
     network: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        check_choices(self)
 
     @property
     def from_examples(self) -> bool:
@@ -149,21 +170,22 @@ class Sampler(ABC):
         return False
 
     def check(self, nfe: int) -> None:  # noqa: B027 (any budget suffices, unless a subclass says otherwise)
-        """Raise OptionError where a budget of `nfe` evaluations does not suffice."""
+        """Raise UserError where a budget of `nfe` evaluations does not suffice."""
 
     def suits(self, problem: Problem, nfe: int) -> None:  # noqa: B027 (any does, unless a subclass says otherwise)
-        """Raise OptionError where this sampler can't work on a problem with a budget of `nfe` evaluations."""
+        """Raise UserError where this sampler can't work on a problem with a budget of `nfe` evaluations."""
 
     @abstractmethod
     def fit(self, problem: Problem, nfe: int, progress: bool = False) -> FittedSampler:
         """Make ready for a problem and a budget of `nfe` evaluations: solve OT, train a student, or nothing.
 
         Raises:
-            OptionError: `nfe` is too small for this sampler, or an option does not fit the problem.
+            UserError: `nfe` is too small for this sampler, or an option does not fit the problem.
         """
 
 
-END_LEVELS = ("denoise", "zero", "sigma-min")
+End = Literal["denoise", "zero", "sigma-min"]
+END_LEVELS: tuple[End, ...] = get_args(End)
 
 
 @dataclass(frozen=True)
@@ -182,15 +204,10 @@ class ReverseSampler(Sampler):
     The levels are float64 scalars on the CPU whatever the state's type and device, so that coefficients are exact.
     """
 
-    grid: str = "edm"
-    end: str = "denoise"
+    grid: Grid = "edm"
+    end: End = "denoise"
     sigma_max: float | None = None
     sigma_min: float | None = None
-
-    def __post_init__(self) -> None:
-        make_grid(self.grid, 1, 2.0, 1.0)  # raises for an unknown name
-        if self.end not in END_LEVELS:
-            raise OptionError(f"unknown end '{self.end}': choose one of {', '.join(END_LEVELS)}")
 
     @property
     def convergence(self) -> int | None:
@@ -221,17 +238,17 @@ class ReverseSampler(Sampler):
         return intervals
 
     def check(self, nfe: int) -> None:
-        """Raise OptionError where `nfe` evaluations do not pay for one interval."""
+        """Raise UserError where `nfe` evaluations do not pay for one interval."""
         enough = self.cost(1) + (self.end != "sigma-min")
         if nfe < enough:
-            raise OptionError(f"needs at least {enough} evaluations, got {nfe}")
+            raise UserError(f"needs at least {enough} evaluations, got {nfe}")
 
     def fit(self, problem: Problem, nfe: int, progress: bool = False) -> "FittedReverse":
         self.check(nfe)
         sigma_max = problem.sigma_max if self.sigma_max is None else self.sigma_max
         sigma_min = problem.sigma_min if self.sigma_min is None else self.sigma_min
         if not 0 < sigma_min < sigma_max < math.inf:
-            raise OptionError(f"needs 0 < sigma_min < sigma_max, got {sigma_min:g} and {sigma_max:g}")
+            raise UserError(f"needs 0 < sigma_min < sigma_max, got {sigma_min:g} and {sigma_max:g}")
         return FittedReverse(self, nfe, sigma_max, sigma_min)
 
     def solve(

@@ -2,15 +2,14 @@
 
 import math
 from dataclasses import dataclass
-from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from samplers.base import Denoiser, FittedStudent, Problem
 from samplers.distillation import Distillation, Loss, draw_levels, new_student, noised, weights_sha256
-from samplers.errors import OptionError
-from samplers.noise import ShardNoise, make_grid
+from samplers.noise import Grid, ShardNoise, make_grid
+from samplers.options import check_at_least
 from samplers.registry import register
 
 PSEUDO_HUBER = 0.00054
@@ -56,17 +55,16 @@ class ConsistencyDistillation(Distillation):
         grid: of the levels at which sampling evaluates, which need not be levels of the training.
     """
 
-    summary: ClassVar[str] = "a student that jumps to the end of the trajectory; noise is put back between jumps"
-    paper: ClassVar[str] = "Song, Dhariwal, Chen, Sutskever 2023, arXiv 2303.01469"
+    title = "consistency distillation"
+    summary = "a student that jumps to the end of the trajectory; noise is put back between jumps"
+    paper = "Song, Dhariwal, Chen, Sutskever 2023, arXiv 2303.01469"
 
     levels: int = 18
-    grid: str = "edm"
+    grid: Grid = "edm"
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.levels < 2:
-            raise OptionError(f"levels must be at least 2, got {self.levels}")
-        make_grid(self.grid, 1, 2.0, 1.0)  # raises for an unknown name
+        check_at_least(self, 2, "levels")
 
     def fit(self, problem: Problem, nfe: int, progress: bool = False) -> FittedStudent:
         self.check(nfe)

@@ -1,16 +1,16 @@
 """Controls: what is left of DPM-OT when one of its parts is taken away."""
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
 
 from dpmot import SemiDiscreteProblem, closed_form_heights
-from samplers.base import Denoiser, Problem, Sampler
-from samplers.dpmot import DPMOT, TARGETS, Latents, LatentSampler, Start, transport_problem
-from samplers.errors import OptionError
+from samplers.base import Denoiser, Family, Problem, Sampler
+from samplers.dpmot import DPMOT, Latents, LatentSampler, Start, transport_problem
 from samplers.noise import ShardNoise, stream
+from samplers.options import check_at_least
 from samplers.registry import register
 
 
@@ -27,8 +27,10 @@ class RandomLatent(LatentSampler):
     With a hard map and equal masses DPM-OT has exactly this output law, since z is not used again after T_h(z).
     """
 
-    summary: ClassVar[str] = "DPM-OT with a random latent in place of the OT map"
-    paper: ClassVar[str] = "control of this suite"
+    title = "random latent"
+    family = "control"
+    summary = "DPM-OT with a random latent in place of the OT map"
+    paper = "control of this suite"
 
     def start(self, latents: Latents, progress: bool) -> tuple[Start, dict[str, Any]]:
         def start(z: Tensor, noise: ShardNoise) -> Tensor:
@@ -47,15 +49,12 @@ class UnsolvedMap(DPMOT):
             iterated), or `shuffled` (the solved heights, permuted among the targets).
     """
 
-    summary: ClassVar[str] = "DPM-OT with an OT map that was not solved"
-    paper: ClassVar[str] = "control of this suite"
+    title = "unsolved map"
+    family = "control"
+    summary = "DPM-OT with an OT map that was not solved"
+    paper = "control of this suite"
 
-    heights: str = "zero"
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.heights not in ("zero", "closed-form", "shuffled"):
-            raise OptionError(f"unknown heights '{self.heights}': choose zero, closed-form or shuffled")
+    heights: Literal["zero", "closed-form", "shuffled"] = "zero"
 
     def start(self, latents: Latents, progress: bool) -> tuple[Start, dict[str, Any]]:
         transport = transport_problem(latents)
@@ -91,25 +90,25 @@ class CopyTarget(Sampler):
         count: how many of its examples.
     """
 
-    summary: ClassVar[str] = "a random training example as it is; no network"
-    paper: ClassVar[str] = "control of this suite"
-    network: ClassVar[bool] = False
+    title = "copy of a target"
+    family: ClassVar[Family] = "control"
+    summary = "a random training example as it is; no network"
+    paper = "control of this suite"
+    network = False
 
-    targets: str = "train"
+    targets: Literal["train", "test"] = "train"
     count: int = 1000
 
     def __post_init__(self) -> None:
-        if self.targets not in TARGETS[:2]:
-            raise OptionError(f"unknown targets '{self.targets}': choose train or test")
-        if self.count < 1:
-            raise OptionError(f"count must be at least 1, got {self.count}")
+        super().__post_init__()
+        check_at_least(self, 1, "count")
 
     @property
     def from_examples(self) -> bool:
         return True
 
     def fit(self, problem: Problem, nfe: int, progress: bool = False) -> _FittedCopy:
-        examples = problem.examples(self.targets, self.count).to(problem.device, problem.dtype)  # type: ignore[arg-type]
+        examples = problem.examples(self.targets, self.count).to(problem.device, problem.dtype)
         return _FittedCopy(examples, {"targets": len(examples)})
 
 
@@ -123,10 +122,12 @@ class HeldOut(CopyTarget):
     spread over seeds is none. (The targets of `dpmot-released` are of this split.)
     """
 
-    summary: ClassVar[str] = "held-out real examples, each once: the floor of every measure"
-    version: ClassVar[int] = 2
+    title = "held-out data"
+    family = "real"
+    summary = "held-out real examples, each once: the floor of every measure"
+    version = 2
 
-    targets: str = "test"
+    targets: Literal["train", "test"] = "test"
     count: int = 10_000
 
     def fit(self, problem: Problem, nfe: int, progress: bool = False) -> _FittedCopy:

@@ -2,12 +2,11 @@
 
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import ClassVar
 
 from torch import Tensor
 
 from samplers.base import Denoiser, ReverseSampler
-from samplers.errors import OptionError
+from samplers.errors import UserError
 from samplers.noise import ShardNoise
 from samplers.registry import register
 
@@ -24,15 +23,18 @@ class DDIM(ReverseSampler):
         eta: 0 is deterministic, 1 is DDPM ancestral sampling.
     """
 
-    summary: ClassVar[str] = "deterministic first-order steps; eta > 0 adds noise"
-    paper: ClassVar[str] = "Song, Meng, Ermon 2021, arXiv 2010.02502"
+    title = "DDIM"
+    family = "plain"
+    summary = "deterministic first-order steps; eta > 0 adds noise"
+    paper = "Song, Meng, Ermon 2021, arXiv 2010.02502"
+    preset = {"grid": "ddpm-quadratic"}  # appendix D.2
 
     eta: float = 0.0
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if not 0 <= self.eta <= 1:
-            raise OptionError(f"eta must lie in [0, 1], got {self.eta:g}")
+            raise UserError(f"eta must lie in [0, 1], got {self.eta:g}")
 
     @property
     def convergence(self) -> int | None:

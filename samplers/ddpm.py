@@ -2,12 +2,11 @@
 
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import ClassVar
+from typing import Literal
 
 from torch import Tensor
 
 from samplers.base import Denoiser, ReverseSampler
-from samplers.errors import OptionError
 from samplers.noise import ShardNoise
 from samplers.registry import register
 
@@ -24,15 +23,14 @@ class DDPM(ReverseSampler):
             the VP chain, exact for data N(0, I) (sec. 3.2). The paper finds them alike at 1000 steps.
     """
 
-    summary: ClassVar[str] = "ancestral sampling"
-    paper: ClassVar[str] = "Ho, Jain, Abbeel 2020, arXiv 2006.11239"
+    title = "DDPM"
+    family = "plain"
+    summary = "ancestral sampling"
+    paper = "Ho, Jain, Abbeel 2020, arXiv 2006.11239"
+    preset = {"grid": "ddpm-uniform", "variance": "large"}  # of 1000 steps
+    fast = False
 
-    variance: str = "small"
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.variance not in ("small", "large"):
-            raise OptionError(f"unknown variance '{self.variance}': choose small or large")
+    variance: Literal["small", "large"] = "small"
 
     def cost(self, intervals: int) -> int:
         return intervals

@@ -3,19 +3,20 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
-from typing import ClassVar
+from typing import Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from samplers.base import Denoiser, ReverseSampler
-from samplers.errors import OptionError
 from samplers.exponential import falling_orders
 from samplers.noise import ShardNoise, vp_time
+from samplers.options import check_at_least
 from samplers.registry import register
 
-VARIABLES: dict[str, Callable[[Tensor], Tensor]] = {"t": vp_time, "rho": lambda sigma: sigma, "log-rho": torch.log}
+Variable = Literal["t", "rho", "log-rho"]
+VARIABLES: dict[Variable, Callable[[Tensor], Tensor]] = {"t": vp_time, "rho": lambda sigma: sigma, "log-rho": torch.log}
 """In what ε is taken to be a polynomial: the VP time (tAB), ρ = σ (ρAB), log ρ (diffusers' DEIS)."""
 
 
@@ -41,21 +42,19 @@ class DEIS(ReverseSampler):
             as published, 15 in diffusers.
     """
 
-    summary: ClassVar[str] = "multistep with exact weights of the extrapolated noise prediction"
-    paper: ClassVar[str] = "Zhang, Chen 2023, arXiv 2204.13902"
+    title = "DEIS"
+    family = "plain"
+    summary = "multistep with exact weights of the extrapolated noise prediction"
+    paper = "Zhang, Chen 2023, arXiv 2204.13902"
+    preset = {"grid": "ddpm-quadratic"}
 
-    order: int = 3
-    variable: str = "t"
+    order: Literal[0, 1, 2, 3] = 3
+    variable: Variable = "t"
     lower_order_final: int = 0
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.order not in (0, 1, 2, 3):
-            raise OptionError(f"order must be 0, 1, 2 or 3, got {self.order}")
-        if self.variable not in VARIABLES:
-            raise OptionError(f"unknown variable '{self.variable}': choose one of {', '.join(VARIABLES)}")
-        if self.lower_order_final < 0:
-            raise OptionError(f"lower_order_final must be at least 0, got {self.lower_order_final}")
+        check_at_least(self, 0, "lower_order_final")
 
     @property
     def convergence(self) -> int | None:

@@ -16,8 +16,9 @@ from tqdm import tqdm
 
 from samplers.base import Problem, Sampler
 from samplers.cudnn import fastest_convolutions
-from samplers.errors import OptionError
+from samplers.errors import UserError
 from samplers.noise import stream
+from samplers.options import check_at_least, check_positive
 
 EXAMPLES, BYTES = 50_000, 1 << 33
 """Students learn from the first training examples of the split: so many at most, and no more than fill 8 GiB."""
@@ -42,20 +43,21 @@ class Distillation(Sampler):
         student_seed: seed of the training.
     """
 
+    family = "distilled"
+
     images: int = 50_000
     batch: int = 128
     lr: float = 3e-4
     student_seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.images < 1 or self.batch < 1:
-            raise OptionError(f"images and batch must be at least 1, got {self.images} and {self.batch}")
-        if not 0 < self.lr < math.inf:
-            raise OptionError(f"lr must be positive and finite, got {self.lr:g}")
+        super().__post_init__()
+        check_at_least(self, 1, "images", "batch")
+        check_positive(self, "lr")
 
     def suits(self, problem: Problem, nfe: int) -> None:
         if not problem.trainable:
-            raise OptionError(f"learns from a network, and the denoiser of {problem.name} is a formula")
+            raise UserError(f"learns from a network, and the denoiser of {problem.name} is a formula")
 
     @property
     def steps(self) -> int:
@@ -64,7 +66,7 @@ class Distillation(Sampler):
 
     def check(self, nfe: int) -> None:
         if nfe < 1:
-            raise OptionError(f"needs at least 1 evaluation, got {nfe}")
+            raise UserError(f"needs at least 1 evaluation, got {nfe}")
 
     def train(self, problem: Problem, student: nn.Module, loss: Loss, what: str, progress: bool) -> float:
         """Train `student` in place, or take the weights that this training gave before; the seconds that it took.

@@ -8,14 +8,15 @@ import torch
 from torch import Tensor
 
 from samplers.base import Denoiser, ReverseSampler
-from samplers.errors import OptionError
 from samplers.exponential import DATA, NOISE, Exponential, between, falling_orders
 from samplers.noise import ShardNoise, make_grid
+from samplers.options import check_at_least
 from samplers.registry import register
 
 SOLVER = "Lu, Zhou, Bao, Chen, Li, Zhu 2022, arXiv 2206.00927"
 PLUS_PLUS = "Lu, Zhou, Bao, Chen, Li, Zhu 2022, arXiv 2211.01095"
 OFFICIAL = f"{PLUS_PLUS}, and their code"  # of multistep solvers the papers have only 2M with data prediction
+LOG_SNR = {"grid": "log-snr"}  # their code: "recommended for low-resolution images"
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,9 @@ class Singlestep(ReverseSampler):
         form: noise or data prediction.
     """
 
-    paper: ClassVar[str] = SOLVER
+    family = "plain"
+    paper = SOLVER
+    preset = LOG_SNR
     order: ClassVar[int]
     form: ClassVar[Exponential] = NOISE
 
@@ -91,6 +94,7 @@ class Singlestep(ReverseSampler):
 class DPMSolver1(Singlestep):
     """DPM-Solver-1: DDIM, derived as an exponential integrator."""
 
+    title = "DPM-Solver-1"
     summary = "first order, the same as DDIM"
     order = 1
 
@@ -99,6 +103,7 @@ class DPMSolver1(Singlestep):
 class DPMSolver2S(Singlestep):
     """DPM-Solver-2, singlestep."""
 
+    title = "DPM-Solver-2s"
     summary = "singlestep, second order, noise prediction"
     order = 2
 
@@ -107,6 +112,7 @@ class DPMSolver2S(Singlestep):
 class DPMSolver3S(Singlestep):
     """DPM-Solver-3, singlestep; differs from `dpm-solver-fast` where the last step can be a full one."""
 
+    title = "DPM-Solver-3s"
     summary = "singlestep, third order, noise prediction"
     order = 3
 
@@ -119,6 +125,7 @@ class DPMSolverFast(DPMSolver3S):
     as in the official code on the log-SNR grid.
     """
 
+    title = "DPM-Solver-fast"
     summary = "the official schedule of orders 3, 2 and 1 for a budget"
 
     @property
@@ -138,6 +145,7 @@ class DPMSolverFast(DPMSolver3S):
 class DPMSolverPP2S(DPMSolver2S):
     """DPM-Solver++(2S)."""
 
+    title = "DPM-Solver++-2s"
     summary = "singlestep, second order, data prediction"
     paper = PLUS_PLUS
     form = DATA
@@ -156,7 +164,9 @@ class Multistep(ReverseSampler):
         form: noise or data prediction.
     """
 
-    paper: ClassVar[str] = OFFICIAL
+    family = "plain"
+    paper = OFFICIAL
+    preset = LOG_SNR
     order: ClassVar[int]
     form: ClassVar[Exponential] = NOISE
 
@@ -164,8 +174,7 @@ class Multistep(ReverseSampler):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.lower_order_final < 0:
-            raise OptionError(f"lower_order_final must be at least 0, got {self.lower_order_final}")
+        check_at_least(self, 0, "lower_order_final")
 
     @property
     def convergence(self) -> int | None:
@@ -234,6 +243,7 @@ class Multistep3(Multistep2):
 class DPMSolver2M(Multistep2):
     """DPM-Solver, multistep, second order."""
 
+    title = "DPM-Solver 2M"
     summary = "multistep, second order, noise prediction"
 
 
@@ -241,6 +251,7 @@ class DPMSolver2M(Multistep2):
 class DPMSolver3M(Multistep3):
     """DPM-Solver, multistep, third order."""
 
+    title = "DPM-Solver 3M"
     summary = "multistep of 3 outputs, noise prediction"
 
 
@@ -248,6 +259,7 @@ class DPMSolver3M(Multistep3):
 class DPMSolverPP2M(Multistep2):
     """DPM-Solver++(2M)."""
 
+    title = "DPM-Solver++ 2M"
     summary = "multistep, second order, data prediction"
     paper = PLUS_PLUS
     form = DATA
@@ -257,5 +269,6 @@ class DPMSolverPP2M(Multistep2):
 class DPMSolverPP3M(Multistep3):
     """DPM-Solver++(3M)."""
 
+    title = "DPM-Solver++ 3M"
     summary = "multistep of 3 outputs, data prediction"
     form = DATA

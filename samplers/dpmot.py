@@ -1,22 +1,22 @@
 """DPM-OT as its paper describes it: one semi-discrete OT map in place of most of the trajectory."""
 
-import math
 from abc import abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from time import perf_counter
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
 
 from dpmot import Gaussian, HardMap, SemiDiscreteProblem, SoftmaxMap, Solution, TopKMap, solve
-from samplers.base import CountingDenoiser, Denoiser, Problem, ReverseSampler, Sampler
-from samplers.errors import OptionError
-from samplers.noise import ShardNoise, stream, vp_sigma
+from samplers.base import CountingDenoiser, Denoiser, End, Family, Problem, ReverseSampler, Sampler
+from samplers.errors import UserError
+from samplers.noise import Grid, ShardNoise, stream, vp_sigma
+from samplers.options import check_at_least, check_positive
 from samplers.registry import lookup, register
 
-TARGETS = ("train", "test", "model")
+Targets = Literal["train", "test", "model"]
 LONG_RUN_BATCH = 2000
 
 
@@ -80,27 +80,22 @@ class LatentSampler(Sampler):
         target_seed: seed of the latents' noise, and of the OT solve.
     """
 
-    paper: ClassVar[str] = "Li, Li, Wang, Lei, Luo, Gu 2023, arXiv 2307.11308"
+    paper = "Li, Li, Wang, Lei, Luo, Gu 2023, arXiv 2307.11308"
 
     reverse: str = "ddim"
-    grid: str = "edm"
-    end: str = "denoise"
+    grid: Grid = "edm"
+    end: End = "denoise"
     sigma_min: float | None = None
     sigma_m: float | None = None
     chain: int = 1000
-    targets: str = "train"
+    targets: Targets = "train"
     count: int = 1000
     target_seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.targets not in TARGETS:
-            raise OptionError(f"unknown targets '{self.targets}': choose one of {', '.join(TARGETS)}")
-        if self.count < 1 or self.chain < 1:
-            raise OptionError(f"count and chain must be at least 1, got {self.count} and {self.chain}")
-        for name in ("sigma_m", "sigma_min"):
-            level = getattr(self, name)
-            if level is not None and not 0 < level < math.inf:
-                raise OptionError(f"{name} must be positive and finite, got {level:g}")
+        super().__post_init__()
+        check_at_least(self, 1, "count", "chain")
+        check_positive(self, "sigma_m", "sigma_min")
 
     @property
     def from_examples(self) -> bool:
@@ -110,7 +105,7 @@ class LatentSampler(Sampler):
         """The reverse solver with its options."""
         solver = lookup(self.reverse).make(grid=self.grid, end=self.end, sigma_min=self.sigma_min)
         if not isinstance(solver, ReverseSampler):
-            raise OptionError(f"reverse must be a reverse solver such as ddim, not '{self.reverse}'")
+            raise UserError(f"reverse must be a reverse solver such as ddim, not '{self.reverse}'")
         return solver
 
     def check(self, nfe: int) -> None:
@@ -127,7 +122,7 @@ class LatentSampler(Sampler):
         sigma_m = self.level(nfe)
         sigma_min = problem.sigma_min if self.sigma_min is None else self.sigma_min
         if sigma_m <= sigma_min:
-            raise OptionError(f"the level σ_M = {sigma_m:g} must lie above sigma_min = {sigma_min:g}")
+            raise UserError(f"the level σ_M = {sigma_m:g} must lie above sigma_min = {sigma_min:g}")
         latents = make_latents(problem, self.targets, self.count, sigma_m, self.target_seed)
         began = perf_counter()
         start, info = self.start(latents, progress)
@@ -187,29 +182,25 @@ class DPMOT(LatentSampler):
         temperature: of the softmax map, in units of the scores.
     """
 
-    summary: ClassVar[str] = "one certified OT map to latents at σ_M, then a few reverse steps"
-    version: ClassVar[int] = 4
+    title = "DPM-OT"
+    family: ClassVar[Family] = "ot"
+    summary = "one certified OT map to latents at σ_M, then a few reverse steps"
+    version = 4
 
     tv: float = 0.05
     confidence: float = 0.99
     solve_samples: int = 2000
-    map: str = "hard"
+    map: Literal["hard", "top-k", "softmax"] = "hard"
     k: int = 5
     angle: float = 0.7
     temperature: float = 0.05
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.map not in ("hard", "top-k", "softmax"):
-            raise OptionError(f"unknown map '{self.map}': choose hard, top-k or softmax")
-        for name in ("solve_samples", "k"):
-            if getattr(self, name) < 1:
-                raise OptionError(f"{name} must be at least 1, got {getattr(self, name)}")
-        for name in ("angle", "temperature"):
-            if not getattr(self, name) > 0:
-                raise OptionError(f"{name} must be positive, got {getattr(self, name):g}")
+        check_at_least(self, 1, "solve_samples", "k")
+        check_positive(self, "angle", "temperature")
         if not (0 < self.tv < 1 and 0 < self.confidence < 1):
-            raise OptionError(f"tv and confidence must lie in (0, 1), got {self.tv:g} and {self.confidence:g}")
+            raise UserError(f"tv and confidence must lie in (0, 1), got {self.tv:g} and {self.confidence:g}")
 
     def start(self, latents: Latents, progress: bool) -> tuple[Start, dict[str, Any]]:
         transport = transport_problem(latents)

@@ -5,5 +5,4 @@ class UserError(ValueError):
     """Says what was wrong, what is accepted and what to do, in one line for the user; everything else is a bug."""
 
 
-class OptionError(UserError):
-    """An option or a budget that a sampler or a problem cannot work with."""
+OptionError = UserError

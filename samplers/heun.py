@@ -3,12 +3,11 @@
 import math
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import ClassVar
 
 from torch import Tensor
 
 from samplers.base import Denoiser, ReverseSampler
-from samplers.errors import OptionError
+from samplers.errors import UserError
 from samplers.noise import ShardNoise
 from samplers.registry import register
 
@@ -26,8 +25,11 @@ class Heun(ReverseSampler):
         s_noise: standard deviation of that noise.
     """
 
-    summary: ClassVar[str] = "second-order Runge–Kutta; s_churn > 0 adds noise"
-    paper: ClassVar[str] = "Karras, Aittala, Aila, Laine 2022, arXiv 2206.00364"
+    title = "Heun"
+    family = "plain"
+    summary = "second-order Runge–Kutta; s_churn > 0 adds noise"
+    paper = "Karras, Aittala, Aila, Laine 2022, arXiv 2206.00364"
+    preset = {"end": "zero"}
 
     s_churn: float = 0.0
     s_tmin: float = 0.0
@@ -39,9 +41,9 @@ class Heun(ReverseSampler):
         for name in ("s_churn", "s_tmin", "s_noise"):
             value = getattr(self, name)
             if not 0 <= value < math.inf:
-                raise OptionError(f"{name} must be at least 0 and finite, got {value:g}")
+                raise UserError(f"{name} must be at least 0 and finite, got {value:g}")
         if self.s_tmax is not None and not self.s_tmin <= self.s_tmax:
-            raise OptionError(f"s_tmin must not exceed s_tmax, got {self.s_tmin:g} and {self.s_tmax:g}")
+            raise UserError(f"s_tmin must not exceed s_tmax, got {self.s_tmin:g} and {self.s_tmax:g}")
 
     @property
     def convergence(self) -> int | None:

@@ -1,16 +1,14 @@
 """Annealed Langevin dynamics of NCSN."""
 
-import math
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from samplers.base import Denoiser, ReverseSampler
-from samplers.errors import OptionError
-from samplers.noise import ShardNoise
+from samplers.noise import Grid, ShardNoise
+from samplers.options import check_at_least, check_positive
 from samplers.registry import register
 
 
@@ -41,19 +39,21 @@ class Langevin(ReverseSampler):
             None, the step is that of technique 4 of the second paper, for the ladder at hand.
     """
 
-    summary: ClassVar[str] = "Langevin steps at each of a ladder of noise levels"
-    paper: ClassVar[str] = "Song, Ermon 2019, arXiv 1907.05600; 2020, arXiv 2006.09011"
+    title = "Langevin"
+    family = "plain"
+    summary = "Langevin steps at each of a ladder of noise levels"
+    paper = "Song, Ermon 2019, arXiv 1907.05600; 2020, arXiv 2006.09011"
+    preset = {"n_steps_each": 5}  # on 232 levels
+    fast = False
 
-    grid: str = "log-snr"
+    grid: Grid = "log-snr"
     n_steps_each: int = 1
     step_lr: float | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.n_steps_each < 1:
-            raise OptionError(f"n_steps_each must be at least 1, got {self.n_steps_each}")
-        if self.step_lr is not None and not 0 < self.step_lr < math.inf:
-            raise OptionError(f"step_lr must be positive, got {self.step_lr:g}")
+        check_at_least(self, 1, "n_steps_each")
+        check_positive(self, "step_lr")
 
     def cost(self, intervals: int) -> int:
         return self.n_steps_each * intervals

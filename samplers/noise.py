@@ -8,9 +8,13 @@ import hashlib
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Literal
 
 import torch
 from torch import Tensor
+
+from samplers.errors import UserError
+from samplers.options import either
 
 BETA_MIN, BETA_MAX = 0.1, 20.0
 """Linear VP schedule of DDPM in continuous time: β(t) = β_min + t (β_max − β_min), t in [0, 1] (Song et al., 2021)."""
@@ -50,7 +54,10 @@ def _spaced(to: Callable[[Tensor], Tensor], back: Callable[[Tensor], Tensor]) ->
 
 RHO = 7.0
 
-GRIDS: dict[str, Callable[[int, float, float], Tensor]] = {
+Grid = Literal["ddpm-uniform", "ddpm-quadratic", "log-snr", "edm"]
+"""Names of the grids below."""
+
+GRIDS: dict[Grid, Callable[[int, float, float], Tensor]] = {
     "ddpm-uniform": _spaced(vp_time, vp_sigma),
     "ddpm-quadratic": _spaced(lambda s: vp_time(s).sqrt(), lambda u: vp_sigma(u**2)),
     "log-snr": _spaced(torch.log, torch.exp),
@@ -64,18 +71,18 @@ GRIDS: dict[str, Callable[[int, float, float], Tensor]] = {
 """
 
 
-def make_grid(name: str, steps: int, sigma_max: float, sigma_min: float) -> Tensor:
+def make_grid(name: Grid, steps: int, sigma_max: float, sigma_min: float) -> Tensor:
     """The named grid with `steps` intervals: decreasing σ, float64 [steps + 1].
 
     Raises:
-        ValueError: unknown grid, no interval, or levels that do not decrease.
+        UserError: unknown grid, no interval, or levels that do not decrease.
     """
     if name not in GRIDS:
-        raise ValueError(f"unknown grid '{name}': choose one of {', '.join(GRIDS)}")
+        raise UserError(f"grid takes {either(GRIDS)}, not '{name}'")
     if steps < 1:
-        raise ValueError(f"a grid needs at least 1 interval, got {steps}")
+        raise UserError(f"a grid needs at least 1 interval, got {steps}")
     if not 0 < sigma_min < sigma_max < math.inf:
-        raise ValueError(f"a grid needs 0 < sigma_min < sigma_max, got {sigma_min:g} and {sigma_max:g}")
+        raise UserError(f"a grid needs 0 < sigma_min < sigma_max, got {sigma_min:g} and {sigma_max:g}")
     return GRIDS[name](steps, sigma_max, sigma_min)
 
 

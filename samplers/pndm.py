@@ -31,7 +31,9 @@ class PNDM(ReverseSampler):
         warm_up: steps of `start` before the multistep formula takes over, and what each costs.
     """
 
-    paper: ClassVar[str] = "Liu, Ren, Lin, Zhao 2022, arXiv 2202.09778"
+    paper = "Liu, Ren, Lin, Zhao 2022, arXiv 2202.09778"
+    family = "plain"
+    preset = {"grid": "ddpm-uniform"}
     history: ClassVar[int]
     warm_up: ClassVar[tuple[int, int]]
 
@@ -69,6 +71,7 @@ class PNDM(ReverseSampler):
 class SPNDM(PNDM):
     """Second-order PNDM: improved Euler once, then two ε; N intervals cost N + 1."""
 
+    title = "S-PNDM"
     summary = "pseudo linear multistep of 2 noise predictions"
     history = 2
     warm_up = (1, 2)
@@ -81,6 +84,7 @@ class PLMS(PNDM):
     The variant of latent diffusion (Rombach et al. 2022; `skip_prk_steps` of diffusers).
     """
 
+    title = "PLMS"
     summary = "pseudo linear multistep of 4 noise predictions without Runge–Kutta warm-up"
     history = 4
     warm_up = (1, 2)
@@ -90,6 +94,7 @@ class PLMS(PNDM):
 class FPNDM(PNDM):
     """Fourth-order PNDM: pseudo Runge–Kutta three times, then four ε; N ≥ 3 intervals cost N + 9."""
 
+    title = "F-PNDM"
     summary = "pseudo linear multistep of 4 noise predictions after 3 Runge–Kutta steps"
     history = 4
     warm_up = (3, 4)

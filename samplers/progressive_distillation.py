@@ -3,15 +3,16 @@
 import math
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from samplers.base import Denoiser, FittedStudent, Problem
 from samplers.distillation import Distillation, Loss, draw_levels, frozen, new_student, noised, weights_sha256
-from samplers.errors import OptionError
+from samplers.errors import UserError
 from samplers.noise import ShardNoise
+from samplers.options import check_at_least
 from samplers.registry import register
 
 
@@ -57,20 +58,20 @@ class ProgressiveDistillation(Distillation):
         teacher: the fewest steps of the first teacher, where the denoiser's levels allow so many.
     """
 
-    summary: ClassVar[str] = "students that halve the steps of DDIM, again and again"
-    paper: ClassVar[str] = "Salimans, Ho 2022, arXiv 2202.00512"
+    title = "progressive distillation"
+    summary = "students that halve the steps of DDIM, again and again"
+    paper = "Salimans, Ho 2022, arXiv 2202.00512"
 
     teacher: int = 64
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.teacher < 2:
-            raise OptionError(f"teacher must be at least 2, got {self.teacher}")
+        check_at_least(self, 2, "teacher")
 
     def suits(self, problem: Problem, nfe: int) -> None:
         super().suits(problem, nfe)
         if lowest_level(2 * nfe, problem) < problem.sigma_min:
-            raise OptionError(
+            raise UserError(
                 f"would ask the denoiser of {problem.name} below its σ_min = {problem.sigma_min:g} in {2 * nfe} steps, "
                 f"the fewest that a teacher of {nfe} takes"
             )

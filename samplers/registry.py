@@ -1,8 +1,8 @@
 """The registry of samplers: every module of this package, and every entry point of other packages.
 
-A sampler is added by dropping a file into `samplers/` with a class under `@register("name")`, or by an entry point of
-the group `dpmot_bench.samplers` whose object is a `Sampler` class (the entry point's name is the sampler's) or a module
-that calls `register`. A module that cannot be imported is listed with the reason.
+A file in `samplers/` adds a class under `@register("name")`. Another package adds one by an entry point of the group
+`dpmot_bench.samplers`: its object is a `Sampler` class, which gets the entry point's name, or a module that calls
+`register`. A module that cannot be imported is listed with the reason.
 """
 
 import difflib
@@ -10,64 +10,74 @@ import importlib
 import inspect
 import pkgutil
 import re
-import types
 import typing
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import MISSING, dataclass, fields, replace
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, TypeVar
 
 import samplers
-from samplers.base import Sampler
-from samplers.errors import OptionError
+from samplers.base import Family, Sampler
+from samplers.errors import UserError
+from samplers.options import either, parse
 
 GROUP = "dpmot_bench.samplers"
-_NOT_SAMPLERS = {"base", "errors", "noise", "registry"}
+_NOT_SAMPLERS = {"base", "errors", "noise", "options", "registry"}
 S = TypeVar("S", bound=type[Sampler])
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A registered sampler: its class, options fixed by its name, its module, and the package of a plugin."""
+    """A registered sampler: its class, its module, and the package of a plugin."""
 
     name: str
     cls: type[Sampler]
-    preset: Mapping[str, Any]
     origin: str
     package: str | None = None
 
+    @property
+    def title(self) -> str:
+        """Its name in tables and figures; what a class says of itself does not hold for those made from it."""
+        return vars(self.cls).get("title") or self.name
+
+    @property
+    def family(self) -> Family:
+        """What kind of sampler it is."""
+        return self.cls.family
+
     def options(self) -> dict[str, Any]:
         """Every option with its default, in the order of the class."""
-        return {**{f.name: f.default for f in fields(self.cls) if f.default is not MISSING}, **self.preset}
+        return {f.name: f.default for f in fields(self.cls)}
 
     def make(self, **options: Any) -> Sampler:
         """The sampler with these options over the defaults; strings are read as the option's type.
 
         Raises:
-            OptionError: unknown option, or a value it cannot have.
+            UserError: unknown option, or a value it cannot have.
         """
         known = self.options()
         for key in options:
             if key not in known:
-                raise OptionError(f"sampler '{self.name}' has no option '{key}'{did_you_mean(key, known)}")
+                raise UserError(f"sampler '{self.name}' has no option '{key}'{did_you_mean(key, known)}")
         hints = typing.get_type_hints(self.cls)
-        read = {k: parse(v, hints[k], f"{self.name}.{k}") if isinstance(v, str) else v for k, v in options.items()}
         try:
-            return self.cls(**{**known, **read})
+            read = {key: parse(v, hints[key], key) if isinstance(v, str) else v for key, v in options.items()}
+            return self.cls(**read)
         except ValueError as error:
-            raise OptionError(f"sampler '{self.name}': {error}") from None
+            raise UserError(f"sampler '{self.name}': {error}") from None
 
 
 _entries: dict[str, Entry] = {}
 _missing: dict[str, str] = {}
 
 
-def register(name: str, **preset: Any) -> Callable[[S], S]:
-    """Class decorator: make a `Sampler` known as `name`, with some options preset.
+def register(name: str) -> Callable[[S], S]:
+    """Make a `Sampler` known as `name`: a decorator of its class.
 
     Raises:
-        ValueError: the name is taken or cannot be that of a file, or the class cannot be made without options.
+        ValueError: the name is taken or cannot be that of a file, the class cannot be made without options, or its
+            family is unknown.
     """
 
     def add(cls: S) -> S:
@@ -77,10 +87,11 @@ def register(name: str, **preset: Any) -> Callable[[S], S]:
             raise ValueError(f"two samplers are called '{name}': {_where(_entries[name].cls)} and {_where(cls)}")
         if inspect.isabstract(cls):
             raise ValueError(f"{_where(cls)} lacks {', '.join(sorted(cls.__abstractmethods__))}")
-        given = [f.name for f in fields(cls) if f.default is not MISSING or f.name in preset]
-        if needed := [f.name for f in fields(cls) if f.name not in given]:
+        if needed := [f.name for f in fields(cls) if f.default is MISSING]:
             raise ValueError(f"{_where(cls)} has options without a default: {', '.join(needed)}")
-        _entries[name] = Entry(name, cls, preset, cls.__module__)
+        if cls.family not in typing.get_args(Family):
+            raise ValueError(f"{_where(cls)} is of family '{cls.family}', not {either(typing.get_args(Family))}")
+        _entries[name] = Entry(name, cls, cls.__module__)
         return cls
 
     return add
@@ -134,14 +145,14 @@ def lookup(name: str) -> Entry:
     """The sampler of that name.
 
     Raises:
-        OptionError: there is none, or it can't be used here.
+        UserError: there is none, or it can't be used here.
     """
     known = available()
     if name in known:
         return known[name]
     if name in unavailable():
-        raise OptionError(f"sampler '{name}' can't be used here: {unavailable()[name]}")
-    raise OptionError(f"unknown sampler '{name}'{did_you_mean(name, known)}; --list shows them all")
+        raise UserError(f"sampler '{name}' can't be used here: {unavailable()[name]}")
+    raise UserError(f"unknown sampler '{name}'{did_you_mean(name, known)}; --list shows them all")
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
@@ -151,26 +162,3 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     if close:
         return f"; did you mean {' or '.join(repr(c) for c in close)}?"
     return f"; there is {', '.join(known)}" if 0 < len(known) <= 12 else ""
-
-
-def parse(text: str, hint: Any, what: str) -> Any:
-    """Read a command-line string as the annotated type of an option (int, float, bool, str, or one of them or None).
-
-    Raises:
-        OptionError: it does not read as that type.
-    """
-    choices = typing.get_args(hint) if typing.get_origin(hint) in (typing.Union, types.UnionType) else (hint,)
-    if type(None) in choices and text.lower() in ("none", "null", "auto"):
-        return None
-    for kind in choices:
-        if kind is bool and text.lower() in ("true", "false", "yes", "no", "1", "0"):
-            return text.lower() in ("true", "yes", "1")
-        if kind in (int, float):
-            try:
-                return kind(text)
-            except ValueError:
-                continue
-        if kind is str:
-            return text
-    names = " or ".join(getattr(kind, "__name__", str(kind)) for kind in choices if kind is not type(None))
-    raise OptionError(f"{what} takes {names}, not '{text}'")

@@ -2,14 +2,13 @@
 
 import math
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from samplers.base import Denoiser, ReverseSampler
-from samplers.errors import OptionError
 from samplers.exponential import DATA, NOISE, falling_orders, phi
 from samplers.noise import ShardNoise
 from samplers.registry import register
@@ -30,22 +29,16 @@ class UniPC(ReverseSampler):
         lower_order_final: the order falls to 1 over the last steps, as in the official code at any number of steps.
     """
 
-    summary: ClassVar[str] = "multistep predictor with a free corrector"
-    paper: ClassVar[str] = "Zhao, Bai, Rao, Zhou, Lu 2023, arXiv 2302.04867"
+    title = "UniPC"
+    family = "plain"
+    summary = "multistep predictor with a free corrector"
+    paper = "Zhao, Bai, Rao, Zhou, Lu 2023, arXiv 2302.04867"
+    preset = {"grid": "log-snr", "variant": "bh1"}
 
-    order: int = 3
-    variant: str = "bh2"
-    prediction: str = "data"
+    order: Literal[1, 2, 3] = 3
+    variant: Literal["bh1", "bh2"] = "bh2"
+    prediction: Literal["data", "noise"] = "data"
     lower_order_final: bool = True
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.order not in (1, 2, 3):
-            raise OptionError(f"order must be 1, 2 or 3, got {self.order}")
-        if self.variant not in ("bh1", "bh2"):
-            raise OptionError(f"unknown variant '{self.variant}': choose bh1 or bh2")
-        if self.prediction not in ("data", "noise"):
-            raise OptionError(f"unknown prediction '{self.prediction}': choose data or noise")
 
     @property
     def convergence(self) -> int | None:

@@ -87,7 +87,7 @@ def test_every_embedded_problem_keeps_the_contract(name):
     [
         ("mixtur2d", {}, "did you mean 'mixture2d'"),
         ("mixture2d", {"wdth": "1"}, "did you mean 'width'"),
-        ("mixture2d", {"width": "wide"}, "takes float, not 'wide'"),
+        ("mixture2d", {"width": "wide"}, "takes a number, not 'wide'"),
         ("mixture2d", {"width": "-1"}, "must be positive"),
         ("mixture2d", {"modes": "24"}, "square number"),
         ("mixture2d", {"layout": "star"}, "choose grid or ring"),

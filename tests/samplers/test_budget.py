@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from samplers.base import END_LEVELS, BudgetExceeded, CountingDenoiser, ReverseSampler
-from samplers.errors import OptionError
+from samplers.errors import UserError
 from samplers.noise import ShardNoise
 from samplers.registry import available, lookup
 from tests.oracles import Gaussian
@@ -44,11 +44,11 @@ def test_budget_is_kept_and_used(name, options, end):
     for nfe in range(1, 31):
         try:
             x, counter = sample(sampler, nfe)
-        except OptionError as error:
+        except UserError as error:
             enough = int(re.fullmatch(rf"needs at least (\d+) evaluations, got {nfe}", str(error)).group(1))
             assert enough > nfe and not worked
             sampler.check(enough)
-            with pytest.raises(OptionError):
+            with pytest.raises(UserError):
                 sampler.check(enough - 1)
             continue
         worked = True
@@ -61,7 +61,7 @@ def test_budget_is_kept_and_used(name, options, end):
 @pytest.mark.parametrize("nfe", [0, -3])
 @pytest.mark.parametrize("name", SAMPLERS)
 def test_no_evaluations_are_too_few(name, nfe):
-    with pytest.raises(OptionError, match=f"needs at least \\d+ evaluations, got {nfe}"):
+    with pytest.raises(UserError, match=f"needs at least \\d+ evaluations, got {nfe}"):
         lookup(name).make().fit(PROBLEM, nfe)
 
 
@@ -119,24 +119,24 @@ def test_range_and_end_level(name, end):
     [
         ("ddim", {"eta": 1.5}, r"eta must lie in \[0, 1\], got 1.5"),
         ("ddim", {"eta": "nan"}, r"eta must lie in \[0, 1\], got nan"),
-        ("ddim", {"grid": "linear"}, "unknown grid 'linear': choose one of ddpm-uniform"),
-        ("ddim", {"end": "clean"}, "unknown end 'clean': choose one of denoise, zero, sigma-min"),
-        ("ddpm", {"variance": "learned"}, "unknown variance 'learned': choose small or large"),
+        ("ddim", {"grid": "linear"}, "grid takes ddpm-uniform, ddpm-quadratic, log-snr or edm, not 'linear'"),
+        ("ddim", {"end": "clean"}, "end takes denoise, zero or sigma-min, not 'clean'"),
+        ("ddpm", {"variance": "learned"}, "variance takes small or large, not 'learned'"),
         ("dpm-solver++-2m", {"lower_order_final": -1}, "lower_order_final must be at least 0, got -1"),
-        ("unipc", {"order": 4}, "order must be 1, 2 or 3, got 4"),
-        ("unipc", {"variant": "bh3"}, "unknown variant 'bh3': choose bh1 or bh2"),
-        ("unipc", {"prediction": "v"}, "unknown prediction 'v': choose data or noise"),
-        ("deis", {"order": 4}, "order must be 0, 1, 2 or 3, got 4"),
-        ("deis", {"variable": "s"}, "unknown variable 's': choose one of t, rho, log-rho"),
+        ("unipc", {"order": 4}, "order takes 1, 2 or 3, not 4"),
+        ("unipc", {"variant": "bh3"}, "variant takes bh1 or bh2, not 'bh3'"),
+        ("unipc", {"prediction": "v"}, "prediction takes data or noise, not 'v'"),
+        ("deis", {"order": 4}, "order takes 0, 1, 2 or 3, not 4"),
+        ("deis", {"variable": "s"}, "variable takes t, rho or log-rho, not 's'"),
         ("deis", {"lower_order_final": -1}, "lower_order_final must be at least 0, got -1"),
         ("heun", {"s_churn": -1.0}, "s_churn must be at least 0 and finite, got -1"),
         ("heun", {"s_tmin": 2.0, "s_tmax": 1.0}, "s_tmin must not exceed s_tmax, got 2 and 1"),
         ("langevin", {"n_steps_each": 0}, "n_steps_each must be at least 1, got 0"),
-        ("langevin", {"step_lr": 0.0}, "step_lr must be positive, got 0"),
+        ("langevin", {"step_lr": 0.0}, "step_lr must be positive and finite, got 0"),
     ],
 )
 def test_a_wrong_option_gets_one_line(name, options, message):
-    with pytest.raises(OptionError, match=f"^sampler '{re.escape(name)}': {message}") as caught:
+    with pytest.raises(UserError, match=f"^sampler '{re.escape(name)}': {message}") as caught:
         lookup(name).make(**options)
     assert "\n" not in str(caught.value)
 
@@ -144,7 +144,7 @@ def test_a_wrong_option_gets_one_line(name, options, message):
 @pytest.mark.parametrize("sigma_min, sigma_max", [(1.0, 0.5), (0.0, 1.0), (-1.0, 1.0), (1.0, 1.0), (0.1, float("inf"))])
 def test_a_wrong_range_gets_one_line(sigma_min, sigma_max):
     sampler = lookup("ddim").make(sigma_min=sigma_min, sigma_max=sigma_max)
-    with pytest.raises(OptionError, match="needs 0 < sigma_min < sigma_max"):
+    with pytest.raises(UserError, match="needs 0 < sigma_min < sigma_max"):
         sampler.fit(PROBLEM, 10)
 
 

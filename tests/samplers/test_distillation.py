@@ -9,7 +9,7 @@ from torch import nn
 
 from samplers.base import CountingDenoiser
 from samplers.consistency_distillation import ConsistencyFunction
-from samplers.errors import OptionError
+from samplers.errors import UserError
 from samplers.noise import ShardNoise, make_grid
 from samplers.progressive_distillation import cosine_grid, ddim_step, progressive_target
 from samplers.registry import lookup
@@ -223,20 +223,20 @@ def test_a_consistency_function_takes_one_level_or_one_for_each():
 
 def test_mistakes_are_one_line():
     for options in ({"images": 0}, {"batch": 0}, {"lr": 0.0}, {"lr": float("inf")}):
-        with pytest.raises(OptionError, match="must be"):
+        with pytest.raises(UserError, match="must be"):
             lookup("progressive-distillation").make(**options)
-    with pytest.raises(OptionError, match="at least 2"):
+    with pytest.raises(UserError, match="at least 2"):
         lookup("progressive-distillation").make(teacher=1)
-    with pytest.raises(OptionError, match="at least 2"):
+    with pytest.raises(UserError, match="at least 2"):
         lookup("consistency-distillation").make(levels=1)
-    with pytest.raises(OptionError, match="unknown grid"):
+    with pytest.raises(UserError, match="grid takes"):
         lookup("consistency-distillation").make(grid="none")
     for name in ("progressive-distillation", "consistency-distillation"):
-        with pytest.raises(OptionError, match="at least 1 evaluation"):
+        with pytest.raises(UserError, match="at least 1 evaluation"):
             lookup(name).make().fit(Taught(), 0)
-        with pytest.raises(OptionError, match="the denoiser of gaussian is a formula"):
+        with pytest.raises(UserError, match="the denoiser of gaussian is a formula"):
             lookup(name).make().fit(Gaussian(), 5)
-    with pytest.raises(OptionError, match=r"below its σ_min = 0\.02 in 128 steps"):
+    with pytest.raises(UserError, match=r"below its σ_min = 0\.02 in 128 steps"):
         lookup("progressive-distillation").make().fit(Taught(), 64)
 
 

@@ -10,7 +10,7 @@ from scipy.stats import chisquare
 from benchmark.problems import make_problem
 from samplers.base import CountingDenoiser
 from samplers.dpmot import make_latents
-from samplers.errors import OptionError
+from samplers.errors import UserError
 from samplers.noise import ShardNoise, stream, vp_sigma
 from samplers.registry import lookup
 
@@ -249,5 +249,5 @@ def test_released_steps_follow_the_release():
     ],
 )
 def test_what_cannot_be_fitted_is_said_in_a_line(problem, name, options, nfe, message):
-    with pytest.raises(OptionError, match=message):
+    with pytest.raises(UserError, match=message):
         lookup(name).make(**options).fit(problem, nfe)

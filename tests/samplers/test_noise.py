@@ -52,7 +52,7 @@ def test_vp_schedule_is_the_limit_of_ddpm():
 @pytest.mark.parametrize(
     "name, steps, sigma_max, sigma_min, message",
     [
-        ("cosine", 5, 1.0, 0.1, "unknown grid 'cosine': choose one of"),
+        ("cosine", 5, 1.0, 0.1, "grid takes ddpm-uniform, ddpm-quadratic, log-snr or edm, not 'cosine'"),
         ("edm", 0, 1.0, 0.1, "a grid needs at least 1 interval, got 0"),
         ("edm", 5, 0.1, 0.1, "a grid needs 0 < sigma_min < sigma_max"),
         ("edm", 5, 1.0, 0.0, "a grid needs 0 < sigma_min < sigma_max"),

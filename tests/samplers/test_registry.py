@@ -4,15 +4,17 @@ import re
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint
 from pathlib import Path
+from typing import Literal
 
 import pytest
 import torch
 
 from samplers import registry
 from samplers.base import ReverseSampler, Sampler
-from samplers.errors import OptionError
+from samplers.errors import UserError
 from samplers.noise import ShardNoise
-from samplers.registry import available, did_you_mean, lookup, parse, register, unavailable
+from samplers.options import parse
+from samplers.registry import available, did_you_mean, lookup, register, unavailable
 
 
 @pytest.fixture
@@ -39,13 +41,31 @@ def test_every_sampler_says_what_it_is(name):
     entry = available()[name]
     assert entry.cls.summary and entry.cls.paper and entry.origin.startswith("samplers.")
     assert entry.make() == entry.cls(**entry.options())
+    assert entry.make(**entry.cls.preset) == entry.cls(**{**entry.options(), **entry.cls.preset})
+
+
+def test_titles_and_families_are_those_of_the_report():
+    """A sampler without a title of its own would be shown by its name."""
+    entries = available()
+    assert all("title" in vars(entry.cls) for entry in entries.values())
+    assert len({entry.title for entry in entries.values()}) == len(entries)
+    assert not [name for name, entry in entries.items() if entry.family == "other"]
+
+
+def test_what_a_sampler_says_of_itself_does_not_hold_for_one_made_from_it(clean_registry):
+    @register("slower-ddim")
+    @dataclass(frozen=True)
+    class Slower(type(lookup("ddim").make())):
+        pass
+
+    assert lookup("slower-ddim").title == "slower-ddim" and lookup("slower-ddim").family == "plain"
 
 
 def test_a_new_sampler_takes_one_class(clean_registry):
-    @register("mine", eta=0.5)
+    @register("mine")
     @dataclass(frozen=True)
     class Mine(ReverseSampler):
-        eta: float = 0.0
+        eta: float = 0.5
 
         def cost(self, intervals):
             return intervals
@@ -81,7 +101,7 @@ def test_a_plugin_of_another_package_is_found_and_a_broken_one_listed_with_its_r
     registry._load.cache_clear()
     assert issubclass(lookup("theirs").cls, Sampler) and lookup("theirs").package is None
     assert "no_such_package" in unavailable()["broken"]
-    with pytest.raises(OptionError, match="can't be used here: ModuleNotFoundError"):
+    with pytest.raises(UserError, match="can't be used here: ModuleNotFoundError"):
         lookup("broken")
 
 
@@ -111,12 +131,21 @@ class NoDefault(NoCost):
         return intervals
 
 
+@dataclass(frozen=True)
+class NoFamily(NoCost):
+    family = "odd"
+
+    def cost(self, intervals):
+        return intervals
+
+
 @pytest.mark.parametrize(
     "value, reason",
     [
         ("samplers.heun:Heun", "two samplers are called 'ddim': samplers.ddim.DDIM and samplers.heun.Heun"),
         (f"{__name__}:NoCost", "NoCost lacks cost"),
         (f"{__name__}:NoDefault", "NoDefault has options without a default: strength"),
+        (f"{__name__}:NoFamily", "NoFamily is of family 'odd', not plain, distilled,"),
         ("samplers.registry:lookup", "is neither a Sampler class nor a module"),
     ],
 )
@@ -138,26 +167,41 @@ def test_names_are_those_of_files():
     [
         (lambda: lookup("ddimm"), "unknown sampler 'ddimm'; did you mean 'ddim'"),
         (lambda: lookup("ddim").make(etta="1"), "has no option 'etta'; did you mean 'eta'"),
-        (lambda: lookup("ddim").make(eta="much"), "ddim.eta takes float, not 'much'"),
+        (lambda: lookup("ddim").make(eta="much"), "sampler 'ddim': eta takes a number, not 'much'"),
         (lambda: lookup("ddim").make(eta="2"), "eta must lie in"),
-        (lambda: lookup("ddim").make(grid="cosine"), "unknown grid 'cosine'"),
-        (lambda: lookup("ddim").make(end="never"), "unknown end 'never'"),
+        (lambda: lookup("ddim").make(grid="cosine"), "grid takes ddpm-uniform, .* or edm, not 'cosine'"),
+        (lambda: lookup("ddim").make(end="never"), "end takes denoise, zero or sigma-min, not 'never'"),
         (lambda: lookup("dpmot").make(reverse="copy-target", sigma_m="1").check(5), "has no option|must be a reverse"),
-        (lambda: lookup("dpmot").make(targets="all"), "unknown targets 'all'"),
+        (lambda: lookup("dpmot").make(targets="all"), "targets takes train, test or model, not 'all'"),
+        (lambda: lookup("copy-target").make(targets="model"), "targets takes train or test, not 'model'"),
+        (lambda: lookup("unipc").make(order="four"), "order takes 1, 2 or 3, not 'four'"),
+        (lambda: lookup("unipc").make(lower_order_final="never"), "lower_order_final takes true or false, not 'never'"),
         (lambda: lookup("dpmot").make(tv="7"), "must lie in"),
-        (lambda: lookup("unsolved-map").make(heights="tall"), "unknown heights 'tall'"),
-        (lambda: lookup("dpmot-released").make(source="laplace"), "unknown source 'laplace'"),
+        (
+            lambda: lookup("unsolved-map").make(heights="tall"),
+            "heights takes zero, closed-form or shuffled",
+        ),
+        (lambda: lookup("dpmot-released").make(source="laplace"), "source takes uniform or gaussian, not 'laplace'"),
     ],
 )
 def test_bad_names_and_values_give_one_line(call, message):
-    with pytest.raises(OptionError, match=message) as error:
+    with pytest.raises(UserError, match=message) as error:
         call()
     assert "\n" not in str(error.value)
 
 
 @pytest.mark.parametrize(
     "text, hint, value",
-    [("3", int, 3), ("1e-3", float, 1e-3), ("none", float | None, None), ("2", float | None, 2.0), ("yes", bool, True)],
+    [
+        ("3", int, 3),
+        ("1e-3", float, 1e-3),
+        ("none", float | None, None),
+        ("2", float | None, 2.0),
+        ("yes", bool, True),
+        ("2", Literal[1, 2], 2),
+        ("none", Literal["a", "b"] | None, None),
+        ("b", Literal["a", "b"] | None, "b"),
+    ],
 )
 def test_values_are_read_as_their_type(text, hint, value):
     assert parse(text, hint, "x") == value

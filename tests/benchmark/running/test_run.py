@@ -218,7 +218,7 @@ def test_samples_that_are_none_are_not_kept(tmp_path, monkeypatch, capsys, spoil
         (["--sampler", "ddmi"], "unknown sampler 'ddmi'; did you mean"),
         (["--sampler", "ddim", "--problem", "cat"], "unknown problem 'cat'"),
         (["--sampler", "ddim", "--set", "etta=1"], "has no option 'etta'; did you mean 'eta'"),
-        (["--sampler", "ddim", "--set", "eta=a"], "takes float, not 'a'"),
+        (["--sampler", "ddim", "--set", "eta=a"], "takes a number, not 'a'"),
         (["--sampler", "ddim", "--set", "eta"], "--set takes KEY=VALUE, got 'eta'"),
         (["--sampler", "ddim", "--set", "problem.width=0"], "width must be positive"),
         (["--sampler", "heun", "--nfe", "1"], "needs at least 3 evaluations, got 1"),

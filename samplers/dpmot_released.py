@@ -8,16 +8,17 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from time import perf_counter
-from typing import Any, ClassVar
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 from tqdm import tqdm
 
 from samplers.base import Denoiser, Problem, ReverseSampler, Sampler
-from samplers.dpmot import TARGETS, make_latents
-from samplers.errors import OptionError
+from samplers.dpmot import Targets, make_latents
+from samplers.errors import UserError
 from samplers.noise import ShardNoise, stream
+from samplers.options import check_at_least, check_positive
 from samplers.registry import lookup, register
 
 
@@ -46,14 +47,16 @@ class DPMOTReleased(Sampler):
         target_seed: seed of the latents' noise and of the solve.
     """
 
-    summary: ClassVar[str] = "the released code's scheme: uniform source, mismatched level, Langevin"
-    paper: ClassVar[str] = "github.com/cognaclee/DPM-OT, commit b7956eb"
-    version: ClassVar[int] = 2
+    title = "DPM-OT released"
+    family = "ot"
+    summary = "the released code's scheme: uniform source, mismatched level, Langevin"
+    paper = "github.com/cognaclee/DPM-OT, commit b7956eb"
+    version = 2
 
-    targets: str = "test"
+    targets: Targets = "test"
     count: int = 1000
-    level: str = "mismatched"
-    source: str = "uniform"
+    level: Literal["mismatched", "matched"] = "mismatched"
+    source: Literal["uniform", "gaussian"] = "uniform"
     centred: bool = False
     iterations: int = 1000
     lr: float = 0.2
@@ -68,21 +71,11 @@ class DPMOTReleased(Sampler):
     target_seed: int = 0
 
     def __post_init__(self) -> None:
-        for name, choices in (
-            ("targets", TARGETS),
-            ("level", ("mismatched", "matched")),
-            ("source", ("uniform", "gaussian")),
-        ):
-            if getattr(self, name) not in choices:
-                raise OptionError(f"unknown {name} '{getattr(self, name)}': choose one of {', '.join(choices)}")
-        for name in ("count", "iterations", "n_steps_each", "levels"):
-            if getattr(self, name) < 1:
-                raise OptionError(f"{name} must be at least 1, got {getattr(self, name)}")
-        for name in ("lr", "step"):
-            if not getattr(self, name) > 0:
-                raise OptionError(f"{name} must be positive, got {getattr(self, name):g}")
+        super().__post_init__()
+        check_at_least(self, 1, "count", "iterations", "n_steps_each", "levels")
+        check_positive(self, "lr", "step")
         if not 0 < self.sigma_min < self.sigma_max < math.inf:
-            raise OptionError(f"needs 0 < sigma_min < sigma_max, got {self.sigma_min:g} and {self.sigma_max:g}")
+            raise UserError(f"needs 0 < sigma_min < sigma_max, got {self.sigma_min:g} and {self.sigma_max:g}")
 
     @property
     def from_examples(self) -> bool:
@@ -90,9 +83,9 @@ class DPMOTReleased(Sampler):
 
     def check(self, nfe: int) -> None:
         if nfe < 2:
-            raise OptionError(f"needs at least 2 evaluations, got {nfe}")
+            raise UserError(f"needs at least 2 evaluations, got {nfe}")
         if nfe > self.levels:
-            raise OptionError(f"has a ladder of {self.levels} levels, too few for {nfe} evaluations")
+            raise UserError(f"has a ladder of {self.levels} levels, too few for {nfe} evaluations")
         if solver := self.solver():
             solver.check(nfe)
 
@@ -102,7 +95,7 @@ class DPMOTReleased(Sampler):
             return None
         solver = lookup(self.reverse).make()
         if not isinstance(solver, ReverseSampler):
-            raise OptionError(f"reverse must be ladder or a reverse solver such as ddim, not '{self.reverse}'")
+            raise UserError(f"reverse must be ladder or a reverse solver such as ddim, not '{self.reverse}'")
         return solver
 
     def langevin_steps(self, back: int) -> list[int]:
@@ -119,7 +112,7 @@ class DPMOTReleased(Sampler):
         chain = ladder[self.levels - len(steps) :]
         sigma_m = chain[0] if self.level == "matched" else ladder[self.levels - back]
         if self.reverse != "ladder" and len(chain) < 2:
-            raise OptionError(f"reverse={self.reverse} needs a chain that starts above sigma_min: more evaluations")
+            raise UserError(f"reverse={self.reverse} needs a chain that starts above sigma_min: more evaluations")
         latents = make_latents(problem, self.targets, self.count, sigma_m, self.target_seed)
         began = perf_counter()
         points = self.centre(latents.noised.flatten(1))
