@@ -7,7 +7,7 @@ from typing import Any, get_type_hints
 from benchmark.problems.base import Problem
 from samplers.errors import OptionError
 from samplers.options import parse
-from samplers.registry import did_you_mean
+from samplers.plugins import did_you_mean
 
 _PROBLEMS = {
     "mixture2d": "benchmark.problems.mixture:Mixture2D",

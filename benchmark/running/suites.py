@@ -6,7 +6,7 @@ from typing import Any
 
 from benchmark.running.plan import Case
 from samplers.errors import OptionError
-from samplers.registry import did_you_mean
+from samplers.plugins import did_you_mean
 
 BUDGETS = (5, 10, 20)
 
