@@ -146,8 +146,8 @@ class DenoiserTraining:
         return self.loss.clone()
 
     def settings(self) -> dict[str, Any]:
-        """What a run that goes on from this one's state must share: the recipe, but for its length."""
-        free = ("network", "images", "ema", "decay")
+        """What a run that goes on from this one's state must share: the recipe, but for its length and its rates."""
+        free = ("network", "images", "ema", "lr", "settle", "decay")
         own = {"seed": self.seed, "ema": list(self.recipe.ema)}
         return own | {name: value for name, value in vars(self.recipe).items() if name not in free}
 
