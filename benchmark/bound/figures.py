@@ -13,8 +13,8 @@ from matplotlib.ticker import NullFormatter, NullLocator
 from benchmark.bound.grid import SOLVERS, everything
 from benchmark.bound.slopes import Slope, one_at_a_time
 from benchmark.bound.tables import TERMS, checked
+from benchmark.report.figures.looks import INK
 from benchmark.report.figures.style import WIDE, log_ticks, panels, plain_ticks, save, theme
-from benchmark.report.names import INK
 
 BOUND, SYNCHRONOUS = "#d1495b", "#00806a"
 TERM_COLOURS = dict(zip(TERMS, sns.color_palette("colorblind", len(TERMS)).as_hex(), strict=True))

@@ -1,53 +1,21 @@
-"""How two arms are compared: paired over seeds, against margins by one rule for all."""
+"""Two arms compared on one metric of one problem, paired over seeds."""
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
-from benchmark.report.names import FAMILY, metric, title
+from benchmark.report.arms import OURS, SHORTENED, Arm
+from benchmark.report.names import metric
+from benchmark.report.numbers import short, with_ends
 from benchmark.report.results import Results
-from benchmark.report.seeds import equivalence, holm, mean_interval, no_gain, paired, two_sided
+from benchmark.report.seeds import mean_interval, paired
 
-OURS, RANDOM, UNSOLVED, COPY, REAL = "dpmot", "random-latent", "unsolved-map", "copy-target", "held-out"
-RELEASED = "dpmot-released"
-STUDENTS = tuple(name for name, kind in FAMILY.items() if kind == "distilled")
-SHORTENED = "ddim"
-
-LEVEL = 0.05
 FEW = 10
-LONG = 20
-GAIN_MARGIN = 0.2
-RATE_MARGIN = 0.01
-MUCH_LESS = 0.5
-COPY_MARGIN = 0.05
+"""Network evaluations that count as few."""
 
-RULES = (
-    "Runs are paired over seeds, which share their noise. Tests are Student's t on the paired differences at level "
-    f"{LEVEL:g}, adjusted by Holm's method over all deciding comparisons of a claim; the 95% intervals beside them are "
-    "of one comparison each, not adjusted, so one may exclude 0 where p does not decide.",
-    f"“Within about 10 evaluations” means a budget of at most {FEW}; a long run has at least {LONG}. Evaluations are "
-    "counted at the denoiser.",
-    f"Two values count as the same when they differ by less than {GAIN_MARGIN:.0%} of what there is to gain: of what "
-    "DDIM, the solver whose steps DPM-OT saves, lies above the reference at the same budget as DPM-OT; for rates at "
-    f"least {100 * RATE_MARGIN:g} percentage point (what 1,000 samples resolve). Where DDIM is not above the "
-    "reference there is none but that of rates. What there is to gain is taken at its mean. This rule came after first "
-    "results had been seen, in the place of one whose margins grew with the noise.",
-    "Equivalence is tested as such, by two one-sided tests (TOST); “no better” is the one of them that excludes a gain "
-    "as large as the margin. C4 is refuted only where one of these holds in every metric and problem, an intersection "
-    "of tests that needs no adjustment; C2 where “no better” holds in any comparison, adjusted over both tests of all. "
-    "That clause of C2, without which a tie would stay undecided for ever, and the plain samplers' seeds beyond the "
-    "fifth at 10 evaluations came after first results had been seen.",
-    "W₂ is tested as W₂², whose estimate is unbiased; its root has to be cut off at 0. (At first the root was tested.)",
-    f"“Much less” mode mixture means less than {MUCH_LESS:.0%} of the other sampler's rate.",
-    "Distances are to independent exact draws where the law of the data is known, else to the training split, as is "
-    "usual for FID: there a copied training example costs nothing.",
-    "C1 to C3 carry the remark “by copying” with the problems on which DPM-OT's share of copies of training examples "
-    f"exceeds that of held-out examples by more than {100 * COPY_MARGIN:g} points (lower 95% limit): copies have the "
-    "quality of data whatever a sampler does.",
-)
-"""The rules of the verdict: the same for every problem and result."""
+Side = tuple[Arm, int]
+"""An arm and the budget of evaluations it was granted."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +23,8 @@ class Comparison:
     """One arm against another on one metric of one problem, lower being better.
 
     Attributes:
-        arm, against: labels; budget, against_budget: evaluations granted; nfe, against_nfe: evaluations counted.
+        arm, against: what is compared.
+        budget, against_budget: evaluations granted; nfe, against_nfe: evaluations counted.
         first, second: means over the seeds that both have.
         contrast: first − scale · second, seed by seed; low, high: 95% interval of its mean.
         gain: what DDIM at the budget of the first lies above the second; NaN where it was not run, or under other
@@ -69,8 +38,8 @@ class Comparison:
 
     problem: str
     metric: str
-    arm: str
-    against: str
+    arm: Arm
+    against: Arm
     budget: int
     against_budget: int
     nfe: int
@@ -110,28 +79,22 @@ class Comparison:
         if not metric(self.metric).rate:
             return f"margin {self.margin:.3g}"
         points = f"{100 * self.margin:.3g}"
-        return f"margin {points} point{'s' * (points != '1')}"
+        return f"margin {points} {'point' if points == '1' else 'points'}"
 
     def added(self) -> str:
         """What the first adds to what the second gains over DDIM, in percent of that; empty where it gains nothing."""
         if not self.gain > 0:
             return ""
-        shares = [-100 * x / self.gain for x in (self.difference, self.high, self.low)]
-        digits = 0 if max(map(abs, shares)) >= 1 else 1
-        percent = [f"{share:+.{digits}f}%".replace("-", "−") for share in shares]
-        return "{} [{}, {}]".format(*percent)
+        share, low, high = (-x / self.gain for x in (self.difference, self.high, self.low))
+        digits = 0 if max(abs(share), abs(low), abs(high)) >= 0.01 else 1
+        return with_ends(share, low, high, form=f"+.{digits}%").replace("-", "−")
 
     def values(self) -> str:
         """The two values in words."""
-        first, second = (show(self.metric, value) for value in (self.first, self.second))
+        first, second = (short(value, metric(self.metric).rate) for value in (self.first, self.second))
         where = "" if self.against_nfe == 0 else f" at {self.against_nfe} NFE"
         within = f" [{self.allowed()}]" if self.margin else ""
-        return f"{metric(self.metric).label} {first} against {second} for {title(self.against)}{where}{within}"
-
-
-def show(name: str, value: float) -> str:
-    """A value with three digits; rates in percent."""
-    return f"{100 * value:.3g}%" if metric(name).rate else f"{value:.3g}"
+        return f"{metric(self.metric).label} {first} against {second} for {self.against.title}{where}{within}"
 
 
 def few_budget(results: Results, problem: str) -> int | None:
@@ -140,9 +103,9 @@ def few_budget(results: Results, problem: str) -> int | None:
 
 
 def compare(
-    results: Results, problem: str, name: str, arm: tuple[str, int], against: tuple[str, int], scale: float = 1.0
+    results: Results, problem: str, name: str, arm: Side, against: Side, scale: float = 1.0
 ) -> Comparison | None:
-    """Pair two arms, each given as (label, budget), seed by seed.
+    """Pair two arms, each at a budget, seed by seed.
 
     None where fewer than two seeds have both, or they were run under different conditions: another fingerprint of the
     problem, other versions of the metrics, or other numbers of samples, on which the bias of a distance depends.
@@ -174,58 +137,3 @@ def compare(
         gain=float(shortened.mean()) - value if alike else math.nan,
         scale=scale,
     )
-
-
-def margin(c: Comparison) -> float:
-    """How far two values may lie apart and still count as the same; see `RULES`."""
-    least = RATE_MARGIN if metric(c.metric).rate else 0.0
-    return max(least, GAIN_MARGIN * c.gain) if c.gain > 0 else least
-
-
-def decide(comparisons: Sequence[Comparison], margins: Sequence[float] | None = None) -> list[Comparison]:
-    """Two-sided tests of contrast = margin (0 unless given), adjusted over all: `better` is below, `worse` above."""
-    margins = margins or [0.0] * len(comparisons)
-    ps = holm([two_sided(np.array(c.contrast), m) for c, m in zip(comparisons, margins, strict=True)])
-    return [
-        replace(c, margin=m, p=p, outcome=_side(c.difference - m) if p < LEVEL else "open")
-        for c, m, p in zip(comparisons, margins, ps, strict=True)
-    ]
-
-
-def better_or_not(comparisons: Sequence[Comparison]) -> list[Comparison]:
-    """`better` or `worse` by a test of the difference; else `no better` where no gain as large as the margin is left.
-
-    Adjusted over both tests of all comparisons; without a margin there is only the first.
-    """
-    contrasts, margins = [np.array(c.contrast) for c in comparisons], [margin(c) for c in comparisons]
-    tests = [two_sided(x) for x in contrasts]
-    tests += [no_gain(x, m) if m else math.nan for x, m in zip(contrasts, margins, strict=True)]
-    ps = holm(tests)
-    done = []
-    for c, m, different, excluded in zip(comparisons, margins, ps, ps[len(comparisons) :], strict=False):
-        if different < LEVEL or not m:
-            outcome = _side(c.difference) if different < LEVEL else "open"
-            done.append(replace(c, p=different, outcome=outcome))
-        else:
-            outcome = "no better" if excluded < LEVEL else "open"
-            done.append(replace(c, test="no gain", p=excluded, margin=m, outcome=outcome))
-    return done
-
-
-def same_or_not(comparisons: Sequence[Comparison], deciding: bool = True) -> list[Comparison]:
-    """`same` where TOST shows it; else `better` or `worse` by an adjusted test; else `no better`; else `open`."""
-    done = []
-    for c in decide(comparisons):
-        contrast, within = np.array(c.contrast), margin(c)
-        same, no_better = equivalence(contrast, within), no_gain(contrast, within)
-        if same < LEVEL:
-            c = replace(c, test="equivalence", p=same, margin=within, outcome="same")
-        elif c.outcome == "open":
-            outcome = "no better" if no_better < LEVEL else "open"
-            c = replace(c, test="no gain", p=no_better, margin=within, outcome=outcome)
-        done.append(replace(c, deciding=deciding))
-    return done
-
-
-def _side(value: float) -> str:
-    return "better" if value < 0 else "worse"

@@ -1,4 +1,4 @@
-"""How figures look: type, grid, labels at the ends of lines, and files."""
+"""How figures look: type, grid, axes, and files."""
 
 import io
 from collections.abc import Sequence
@@ -14,9 +14,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
 from PIL import Image
-from scipy.optimize import isotonic_regression
 
-from benchmark.report.names import INK, MUTED
+from benchmark.report.figures.looks import INK, MUTED
 
 COLUMN, WIDE = 3.5, 7.2  # inches: one and two columns of a paper
 DPI = 200
@@ -87,37 +86,6 @@ def save(fig: Figure, folder: Path, name: str) -> None:
         picture = picture.resize((int(picture.width * 0.85), int(picture.height * 0.85)), Image.Resampling.LANCZOS)
 
 
-def label_ends(ax: Axes, ends: Sequence[tuple[float, str, str]], size: float = 7) -> None:
-    """Names right of the axes at the height of their lines' ends, moved apart where they would overlap.
-
-    Args:
-        ends: (y in data units, text, colour) of each line.
-    """
-    known = [end for end in ends if np.isfinite(end[0])]
-    if not known:
-        return
-    ax.autoscale(False)
-    to_axes = ax.transScale + ax.transLimits
-    wanted = np.array([to_axes.transform((ax.get_xlim()[1], y))[1] for y, _, _ in known])
-    order = np.argsort(wanted, kind="stable")
-    figure = ax.get_figure(root=True)
-    assert figure is not None
-    height = ax.get_position().height * figure.get_figheight() * 72
-    heights = spread(wanted[order], 1.22 * size / height)
-    for i, at in zip(order, heights, strict=True):
-        _, text, colour = known[i]
-        start = min(max(wanted[i], 0), 1)
-        ax.plot([1.005, 1.04, 1.055], [start, at, at], transform=ax.transAxes, color=colour, lw=0.6, clip_on=False)
-        ax.text(1.065, at, text, transform=ax.transAxes, color=colour, fontsize=size, va="center")
-
-
-def spread(wanted: np.ndarray, apart: float, low: float = 0.0, high: float = 1.0) -> np.ndarray:
-    """The nearest positions (least squares) to increasing `wanted` ones, `apart` and inside [low, high] if they fit."""
-    steps = apart * np.arange(len(wanted))
-    top = max(high - steps[-1], low)
-    return np.clip(isotonic_regression(wanted - steps).x, low, top) + steps
-
-
 def percent_axis(ax: Axes, axis: str = "y", least: float = 1e-3) -> None:
     """A rate on a scale that is linear below `least` and logarithmic above, in percent, from zero to what there is."""
     which, limits = (ax.yaxis, ax.dataLim.intervaly) if axis == "y" else (ax.xaxis, ax.dataLim.intervalx)
@@ -160,3 +128,20 @@ def log_ticks(ax: Axes, axis: str = "y") -> None:
     if len(ticks) < 2:
         ticks = [t for t in MaxNLocator(4).tick_values(low, high) if low <= t <= high]
     plain_ticks(ax, ticks, axis)
+
+
+def thinned(ticks: Sequence[float]) -> list[float]:
+    """Ticks of a logarithmic axis that lie far enough apart to be read."""
+    kept: list[float] = []
+    for tick in ticks:
+        if not kept or tick >= 1.3 * kept[-1]:
+            kept.append(tick)
+    return kept
+
+
+def bare(ax: Axes, reach: float) -> None:
+    """Show the square [−reach, reach]² alone, in a frame."""
+    ax.set(xlim=(-reach, reach), ylim=(-reach, reach), xticks=[], yticks=[], aspect="equal")
+    for spine in ax.spines.values():
+        spine.set_visible(True)
+        spine.set_color("#d5d9de")

@@ -1,1 +1,1 @@
-"""Make the tables: CSV, Markdown, LaTeX."""
+"""Make the tables: CSV, Markdown, LaTeX. Metrics and samplers say themselves what stands in them."""
