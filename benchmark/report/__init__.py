@@ -2,10 +2,12 @@
 
 from pathlib import Path
 
+from samplers.errors import UserError
+
 __all__ = ["ReportError", "build"]
 
 
-class ReportError(ValueError):
+class ReportError(UserError):
     """The report can't be made; the message is one line for the user."""
 
 

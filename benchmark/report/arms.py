@@ -1,15 +1,16 @@
 """Arms: a sampler with the options by which it differs from the others; what it is called and where it stands."""
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from benchmark.records.store import describe
+from samplers.base import Family
+from samplers.registry import Entry, available
 
 
 @dataclass(frozen=True)
-class Family:
+class Kind:
     """A kind of samplers.
 
     Attributes:
@@ -21,53 +22,22 @@ class Family:
     beside_ours: bool = False
 
 
-FAMILIES = {
-    "plain": Family("plain samplers"),
-    "distilled": Family("distilled students"),
-    "other": Family("samplers not known here"),
-    "ot": Family("optimal transport", beside_ours=True),
-    "control": Family("controls", beside_ours=True),
-    "real": Family("held-out examples", beside_ours=True),
+FAMILIES: dict[Family, Kind] = {
+    "plain": Kind("plain samplers"),
+    "distilled": Kind("distilled students"),
+    "other": Kind("samplers not known here"),
+    "ot": Kind("optimal transport", beside_ours=True),
+    "control": Kind("controls", beside_ours=True),
+    "real": Kind("held-out examples", beside_ours=True),
 }
 """The families that samplers declare, in the order in which they are shown."""
 
-_PLAIN = (
+ORDER = (
     "ddpm", "ddim", "s-pndm", "f-pndm", "plms", "unipc", "deis", "heun", "langevin",
-    "dpm-solver-1", "dpm-solver-2s", "dpm-solver-3s", "dpm-solver-fast", "dpm-solver-2m", "dpm-solver-3m",
-    "dpm-solver++-2s", "dpm-solver++-2m", "dpm-solver++-3m",
+    "progressive-distillation", "consistency-distillation",
+    "dpmot", "dpmot-released", "random-latent", "unsolved-map", "copy-target", "held-out",
 )  # fmt: skip
-FAMILY = {
-    **dict.fromkeys(_PLAIN, "plain"),
-    "progressive-distillation": "distilled",
-    "consistency-distillation": "distilled",
-    "dpmot": "ot",
-    "dpmot-released": "ot",
-    "random-latent": "control",
-    "unsolved-map": "control",
-    "copy-target": "control",
-    "held-out": "real",
-}
-
-TITLES = {
-    "ddpm": "DDPM",
-    "ddim": "DDIM",
-    "pndm": "PNDM",
-    "s-pndm": "S-PNDM",
-    "f-pndm": "F-PNDM",
-    "plms": "PLMS",
-    "unipc": "UniPC",
-    "deis": "DEIS",
-    "heun": "Heun",
-    "langevin": "Langevin",
-    "progressive-distillation": "progressive distillation",
-    "consistency-distillation": "consistency distillation",
-    "dpmot": "DPM-OT",
-    "dpmot-released": "DPM-OT released",
-    "random-latent": "random latent",
-    "unsolved-map": "unsolved map",
-    "copy-target": "copy of a target",
-    "held-out": "held-out data",
-}
+"""Samplers in the order in which they are shown within their families; others follow, by name."""
 
 
 @dataclass(frozen=True)
@@ -101,21 +71,27 @@ class Arm:
     @property
     def title(self) -> str:
         """The printed name with the options in brackets."""
-        return self._with_options(
-            TITLES.get(self.sampler)
-            or re.sub(r"^dpm-solver", "DPM-Solver", self.sampler).replace("-2m", " 2M").replace("-3m", " 3M")
-        )
+        return self._with_options(self._entry.title if self._entry else self.sampler)
 
     @property
-    def family(self) -> str:
+    def family(self) -> Family:
         """A key of `FAMILIES`; `other` where the sampler is not installed or does not say."""
-        return FAMILY.get(self.sampler, "other")
+        return self._entry.family if self._entry else "other"
+
+    @property
+    def fast(self) -> bool:
+        """Whether its sampler was made for few evaluations."""
+        return self._entry is None or self._entry.cls.fast
+
+    @property
+    def _entry(self) -> Entry | None:
+        """The sampler in the registry; None where it is not installed here."""
+        return available().get(self.sampler)
 
     @property
     def rank(self) -> tuple[int, int, str]:
         """Sort key: families in order, then samplers in the order of `ORDER`, then by label."""
-        known = list(TITLES)
-        place = known.index(self.sampler) if self.sampler in known else len(known)
+        place = ORDER.index(self.sampler) if self.sampler in ORDER else len(ORDER)
         return list(FAMILIES).index(self.family), place, self.label
 
     def _with_options(self, name: str) -> str:

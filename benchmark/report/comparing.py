@@ -5,14 +5,20 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from benchmark.metrics.base import quantity
 from benchmark.report.arms import OURS, SHORTENED, Arm
-from benchmark.report.names import metric
 from benchmark.report.numbers import short, with_ends
 from benchmark.report.results import Results
 from benchmark.report.seeds import mean_interval, paired
 
 FEW = 10
 """Network evaluations that count as few."""
+
+MIXTURE = "mmr@0.2"
+"""The mode-mixture rate that decides: λ = 0.2 as in the follow-up paper (arXiv 2410.13431)."""
+
+COPIES = "copy_share"
+"""The share of samples that are copies of training examples."""
 
 Side = tuple[Arm, int]
 """An arm and the budget of evaluations it was granted."""
@@ -76,7 +82,7 @@ class Comparison:
         """The margin in words; empty where the test has none."""
         if not self.margin:
             return ""
-        if not metric(self.metric).rate:
+        if not quantity(self.metric).rate:
             return f"margin {self.margin:.3g}"
         points = f"{100 * self.margin:.3g}"
         return f"margin {points} {'point' if points == '1' else 'points'}"
@@ -91,10 +97,10 @@ class Comparison:
 
     def values(self) -> str:
         """The two values in words."""
-        first, second = (short(value, metric(self.metric).rate) for value in (self.first, self.second))
+        first, second = (short(value, quantity(self.metric).rate) for value in (self.first, self.second))
         where = "" if self.against_nfe == 0 else f" at {self.against_nfe} NFE"
         within = f" [{self.allowed()}]" if self.margin else ""
-        return f"{metric(self.metric).label} {first} against {second} for {self.against.title}{where}{within}"
+        return f"{quantity(self.metric).label} {first} against {second} for {self.against.title}{where}{within}"
 
 
 def few_budget(results: Results, problem: str) -> int | None:

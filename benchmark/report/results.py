@@ -1,7 +1,7 @@
 """Finished runs as tables, with the questions that every part of the report asks of them."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -10,9 +10,9 @@ from typing import Any, cast
 import numpy as np
 import pandas as pd
 
+from benchmark.metrics.base import quantity
 from benchmark.records.store import read_arrays, read_or_set_aside
 from benchmark.report.arms import OURS, RANDOM, Arm
-from benchmark.report.names import QUALITY, UNBIASED
 
 POINT = ["problem", "arm", "nfe"]
 CELL = ("key", "config", "terms", "schema")
@@ -67,14 +67,21 @@ class Results:
         """Metrics measured on a problem, in order of first appearance."""
         return list(self.values.loc[self.values["problem"] == problem, "metric"].unique())
 
+    def columns(self, problems: Iterable[str]) -> list[str]:
+        """Metrics measured on any of the problems that have a place in tables, from left to right."""
+        known = dict.fromkeys(name for problem in problems for name in self.metrics(problem))
+        places = {name: place for name in known if (place := quantity(name).column) is not None}
+        return sorted(places, key=lambda name: places[name])
+
     def quality(self, problem: str) -> str | None:
         """The metric of quality on this problem."""
-        return next((name for name in QUALITY if name in self.metrics(problem)), None)
+        known = [name for name in self.columns([problem]) if quantity(name).quality]
+        return known[0] if known else None
 
     def tested(self, problem: str) -> str | None:
         """The metric of quality that tests are of: the unbiased form of the one shown, where it was measured."""
         shown = self.quality(problem)
-        unbiased = UNBIASED.get(shown or "")
+        unbiased = quantity(shown).unbiased if shown else None
         return unbiased if unbiased in self.metrics(problem) else shown
 
     def problem(self, problem: str) -> dict[str, Any]:
@@ -123,7 +130,11 @@ class Results:
         return known[0] if known else self._free.get((problem, arm))
 
     def _of(self, problem: str, arm: Arm) -> pd.DataFrame:
-        return self.runs[(self.runs["problem"] == problem) & (self.runs["arm"] == arm)]
+        return self._at_any_budget.get((problem, arm), self.runs.iloc[:0])
+
+    @cached_property
+    def _at_any_budget(self) -> dict[tuple[str, Arm], pd.DataFrame]:
+        return {(str(p), a): rows for (p, a), rows in groups(self.runs, ["problem", "arm"])}
 
     def sigma_m_alone(self, problem: str, arm: Arm) -> bool:
         """Whether an arm differs from its sampler's main arm in σ_M alone: a point of the frontier."""

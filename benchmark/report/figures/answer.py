@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from matplotlib.axes import Axes
 from matplotlib.transforms import blended_transform_factory
 
+from benchmark.metrics.base import quantity
 from benchmark.report.arms import OURS, RANDOM, REAL, Arm
-from benchmark.report.comparing import few_budget
+from benchmark.report.comparing import COPIES, MIXTURE, few_budget
 from benchmark.report.figures.figure import Drawn, figure
 from benchmark.report.figures.looks import INK, MUTED, looks
 from benchmark.report.figures.style import log_ticks, panels, percent_axis
-from benchmark.report.names import COPIES, MIXTURE, metric
 from benchmark.report.results import Results
 from benchmark.report.seeds import Interval, mean_interval
 from benchmark.report.verdict.judging import headline, judge
@@ -71,7 +71,7 @@ def _column(ax: Axes, results: Results, column: Column, arms: list[Arm], crowded
     floor = values.get(REAL)
     if floor is not None:
         ax.axvline(floor.mean, color=look[REAL].colour, lw=0.9, dashes=(5, 2), zorder=1)
-    rate = metric(column.metric).rate
+    rate = quantity(column.metric).rate
     for row, arm in enumerate(arms):
         value = values.get(arm)
         if value is None:
@@ -82,7 +82,7 @@ def _column(ax: Axes, results: Results, column: Column, arms: list[Arm], crowded
         ax.plot(value.mean, row, look[arm].marker, color=look[arm].colour, ms=look[arm].size, mec="white", mew=0.5)
     _scale(ax, [value.mean for value in values.values()], rate, crowded)
     ax.set(ylim=(len(arms) - 0.4, -0.6), yticks=[])
-    label = metric(column.metric).label
+    label = quantity(column.metric).label
     heading, short = HEADINGS.get(column.metric, (f"{label} to reference", label))
     ax.set_title(short if crowded else heading, fontsize=8, fontweight="normal", pad=4)
     for row in range(len(arms)):

@@ -6,6 +6,7 @@ from functools import cache
 import seaborn as sns
 
 from benchmark.report.arms import FAMILIES, Arm
+from samplers.base import Family
 
 INK, MUTED, FLOOR = "#1b1f24", "#6b7280", "#4b5563"
 OT, CONTROL = "#d1495b", "#00806a"
@@ -42,7 +43,7 @@ _FIXED = {
 }
 """Samplers whose look stays whatever is drawn beside them."""
 
-_SHADES = {
+_SHADES: dict[Family, str] = {
     "plain": "blend:#6aaed6,#12306b",
     "distilled": "blend:#c3a6e6,#4a2c8a",
     "other": "blend:#b98a63,#4a2c17",

@@ -3,13 +3,13 @@
 import numpy as np
 from matplotlib.axes import Axes
 
+from benchmark.metrics.base import quantity
 from benchmark.report.arms import COPY, REAL, Arm
-from benchmark.report.comparing import few_budget
+from benchmark.report.comparing import COPIES, MIXTURE, few_budget
 from benchmark.report.figures.figure import Drawn, figure_of_problem
 from benchmark.report.figures.lines import End, draw_line, label_ends
 from benchmark.report.figures.looks import looks
 from benchmark.report.figures.style import WIDE, log_ticks, panels, percent_axis, plain_ticks, thinned
-from benchmark.report.names import COPIES, MIXTURE, metric, mixture_level
 from benchmark.report.results import Results
 from benchmark.report.seeds import Interval, mean_interval
 
@@ -51,7 +51,7 @@ def mode_mixture(results: Results, problem: str) -> Drawn:
 
 def _over_levels(ax: Axes, results: Results, problem: str, budget: int) -> None:
     """Mode mixture of every main arm over λ."""
-    levels = sorted((level, name) for name in results.metrics(problem) if (level := mixture_level(name)) is not None)
+    levels = sorted((level, name) for name in results.metrics(problem) if (level := quantity(name).level) is not None)
     look = looks(results.main_arms())
     ends: list[End] = []
     for arm in results.arms(problem):
@@ -77,14 +77,14 @@ def _against_nfe(ax: Axes, results: Results, problem: str, name: str) -> None:
     ends += _floors(ax, results, problem, name)
     ax.set_xscale("log")
     plain_ticks(ax, thinned(sorted({n for arm in measured for n in results.budgets(problem, arm)})))
-    if metric(name).rate:
+    if quantity(name).rate:
         percent_axis(ax)
     elif all(y > 0 for y, _, _ in ends):
         ax.set_yscale("log")
         means = np.array([y for line in ax.lines for y in np.asarray(line.get_ydata(), dtype=float)])
         ax.set_ylim(0.6 * means.min(), min(1.7 * means.max(), OUTLIER * np.median(means)))
         log_ticks(ax)
-    ax.set(xlabel="network evaluations (NFE)", title=f"{metric(name).label}, {problem}", ylabel="")
+    ax.set(xlabel="network evaluations (NFE)", title=f"{quantity(name).label}, {problem}", ylabel="")
     label_ends(ax, ends, 6.5)
 
 

@@ -5,12 +5,13 @@ import math
 import numpy as np
 from matplotlib.axes import Axes
 
+from benchmark.metrics.base import quantity
 from benchmark.report.arms import REAL, Arm
+from benchmark.report.comparing import COPIES
 from benchmark.report.figures.figure import Drawn, figure
 from benchmark.report.figures.lines import End, draw_line, label_ends
 from benchmark.report.figures.looks import looks
 from benchmark.report.figures.style import log_ticks, panels, percent_axis, plain_ticks, thinned
-from benchmark.report.names import COPIES, metric
 from benchmark.report.results import Results, groups
 from benchmark.report.seeds import mean_interval
 
@@ -27,7 +28,7 @@ def frontier(results: Results) -> Drawn:
         quality, budget = str(results.quality(problem)), int(results.frontier(problem)["nfe"].iloc[0])
         for ax, name in zip(column, (quality, COPIES), strict=True):
             _over_sigma_m(ax, results, problem, name)
-        column[0].set(title=f"{metric(quality).label}, {problem}, {budget} NFE", xlabel="", xticklabels=[])
+        column[0].set(title=f"{quantity(quality).label}, {problem}, {budget} NFE", xlabel="", xticklabels=[])
     return fig, (
         "Quality (top) against novelty (bottom) over the noise level σ_M of the targets: mean and 95% interval over "
         "seeds. At small σ_M samples are the targets; from σ_M on, the network generates. Blue: the best plain sampler "
@@ -51,7 +52,7 @@ def _over_sigma_m(ax: Axes, results: Results, problem: str, name: str) -> None:
             ends.append((value, arm.title, look[arm].colour))
     ax.set_xscale("log")
     plain_ticks(ax, thinned(sorted(float(f"{s:.2g}") for s in points["sigma_m"].unique())))
-    if metric(name).rate:
+    if quantity(name).rate:
         percent_axis(ax)
     elif all(y > 0 for y, _, _ in ends):
         ax.set_yscale("log")

@@ -6,10 +6,10 @@ from typing import Any
 
 import pandas as pd
 
+from benchmark.metrics.base import Quantity, quantity
 from benchmark.report.arms import FAMILIES, Arm
 from benchmark.report.command_lines import command_line
 from benchmark.report.figures.looks import looks
-from benchmark.report.names import Metric, metric, mixture_level
 from benchmark.report.results import POINT, Results, groups
 from benchmark.report.seeds import mean_interval
 
@@ -41,7 +41,8 @@ def explorer(results: Results) -> dict[str, Any]:
     return {
         "cells": cells,
         "environments": [json.loads(text) for text in environments],
-        "metrics": {name: _described(metric(name)) for name in _metrics(results)},
+        "quality": {problem: results.quality(problem) for problem in results.problems},
+        "metrics": {name: _described(quantity(name)) for name in _metrics(results)},
     }
 
 
@@ -87,16 +88,13 @@ def _values(rows: pd.DataFrame) -> dict[str, list[Any]]:
 
 
 def meanings(results: Results) -> dict[str, str]:
-    """What each metric is; rates of mode mixture share one line."""
-    levels = [name for name in _metrics(results) if mixture_level(name) is not None]
-    found = {metric(name).label: metric(name).meaning for name in _metrics(results) if name not in levels}
-    if levels:
-        found["mixture (λ)"] = "share of samples for which at least two classes have probability λ or more"
-    return {label: meaning for label, meaning in found.items() if meaning}
+    """What each metric is, by label; of values that differ in a level alone, those that have a column."""
+    known = [quantity(name) for name in _metrics(results)]
+    return {q.label: q.meaning for q in known if q.meaning and (q.level is None or q.column is not None)}
 
 
-def _described(m: Metric) -> dict[str, Any]:
-    return {"label": m.label, "better": m.better, "rate": m.rate, "meaning": m.meaning}
+def _described(q: Quantity) -> dict[str, Any]:
+    return {"label": q.label, "better": q.better, "rate": q.rate, "meaning": q.meaning}
 
 
 def _metrics(results: Results) -> list[str]:

@@ -137,7 +137,7 @@
       th.setAttribute("aria-sort", i !== sorted.column ? "none" : sorted.down ? "descending" : "ascending");
     }
     const only = metrics.size === 1 ? data.metrics[[...metrics][0]] : null;
-    const way = only ? { "-1": " Lower is better.", 1: " Higher is better.", 0: " Read it beside held-out examples." }[only.better] : "";
+    const way = { lower: " Lower is better.", higher: " Higher is better." }[only?.better] ?? " Read it beside held-out examples.";
     document.getElementById("meaning").textContent = only && only.meaning ? `${only.label}: ${only.meaning}.${way}` : "";
     document.getElementById("count").textContent = `${shown.length} of ${rows.length} rows`;
   }
@@ -152,7 +152,7 @@
   const problems = unique(rows.map((r) => r.cell.problem));
   const metrics = Object.keys(data.metrics);
   const budgets = unique(rows.map((r) => r.cell.nfe)).filter((n) => n > 0).sort((a, b) => a - b);
-  const quality = (problem) => ["fid", "fd", "w2"].find((m) => rows.some((r) => r.metric === m && r.cell.problem === problem)) ?? metrics[0];
+  const quality = (problem) => data.quality[problem] ?? metrics[0];
   fill("problem", problems.map((p) => [p, p]), "all", problems[0]);
   fill("metric", metrics.map((m) => [m, label(m)]), "all", quality(problems[0]));
   fill("nfe", budgets.map((n) => [String(n), String(n)]), "all", budgets.includes(10) ? "10" : "");

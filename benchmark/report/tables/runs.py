@@ -6,9 +6,9 @@ from typing import Any
 
 import pandas as pd
 
+from benchmark.metrics.base import quantity
 from benchmark.report.arms import FAMILIES, OURS, Arm
 from benchmark.report.comparing import compare, few_budget
-from benchmark.report.names import MAIN, UNBIASED, metric
 from benchmark.report.numbers import seconds
 from benchmark.report.results import Results, rows_of, slug
 from benchmark.report.seeds import Interval, mean_interval
@@ -20,7 +20,7 @@ COST_HEADINGS = ("fit s", "sample s")
 
 def results_table(results: Results, problem: str) -> Table:
     """Arms × budgets: quality, modes, novelty and cost. Noise levels σ_M other than the default are in the frontier."""
-    names = columns(results, [problem])
+    names = results.columns([problem])
     table = Table(
         f"results-{slug(problem)}",
         f"Results on {problem}: mean ± 95% interval over seeds. Bold: best of its budget among arms that call the "
@@ -39,14 +39,20 @@ def results_table(results: Results, problem: str) -> Table:
         lead = [arm.main.title, options]
         _add(table, results, problem, arm, budget, names, lead)
     _mark_best(table, names)
-    if cut := [metric(name).label for name in UNBIASED if any(row.get(name) == 0 for row in table.numbers)]:
-        table.caption += f" A zero of {' or '.join(cut)} is cut off: the unbiased square was below it in every run."
+    table.caption += _on_zeros(table, names)
     return table
+
+
+def _on_zeros(table: Table, names: Sequence[str]) -> str:
+    """What a zero means where values are cut off at 0; empty where there is none."""
+    biased = [name for name in names if quantity(name).unbiased]
+    cut = [quantity(name).label for name in biased if any(row[name] == 0 for row in table.numbers)]
+    return f" A zero of {' or '.join(cut)} is cut off: the unbiased square was below it in every run." if cut else ""
 
 
 def frontier_table(results: Results) -> Table:
     """DPM-OT and its random latents over the noise level σ_M of the targets."""
-    names = columns(results, results.problems)
+    names = results.columns(results.problems)
     table = Table(
         "frontier",
         "Quality against novelty over the noise level of the targets: mean ± 95% interval over seeds.",
@@ -65,7 +71,7 @@ def frontier_table(results: Results) -> Table:
 
 def controls_table(results: Results) -> Table:
     """DPM-OT, its controls and held-out examples at one budget, with the paired difference in quality to DPM-OT."""
-    names = columns(results, results.problems)
+    names = results.columns(results.problems)
     table = Table(
         "controls",
         "Controls beside DPM-OT: mean ± 95% interval over seeds. Last: quality minus that of DPM-OT, paired over "
@@ -98,15 +104,10 @@ def _add_difference(
     table.numbers[-1] |= {"difference": c.difference, "difference_low": c.low, "difference_high": c.high}
 
 
-def columns(results: Results, problems: Sequence[str]) -> list[str]:
-    """The metrics that have a column: those measured on any of the problems."""
-    return [name for name in MAIN if any(name in results.metrics(problem) for problem in problems)]
-
-
 def heading(name: str) -> str:
     """A metric as a column's heading, its unit and the better direction included."""
-    m = metric(name)
-    return m.label + (" %" if m.rate else "") + {-1: " ↓", 1: " ↑", 0: ""}[m.better]
+    q = quantity(name)
+    return q.label + (" %" if q.rate else "") + {"lower": " ↓", "higher": " ↑", None: ""}[q.better]
 
 
 def summary(results: Results, problem: str, arm: Arm, budget: int, name: str) -> Interval:
@@ -132,7 +133,7 @@ def _add(
     cells = [Cell(text) for text in (*lead, str(counted), str(seeds))]
     for name in names:
         value = summary(results, problem, arm, budget, name)
-        cells.append(Cell(value.mean, value.half, metric(name).rate))
+        cells.append(Cell(value.mean, value.half, quantity(name).rate))
         numbers |= {name: value.mean, f"{name}_low": value.low, f"{name}_high": value.high}
     cost = {name: float(runs[name].mean()) for name in COST}
     table.cells.append([*cells, *(Cell(seconds(value)) for value in cost.values())])
@@ -144,7 +145,7 @@ def _mark_best(table: Table, names: Sequence[str]) -> None:
     numbers = pd.DataFrame(table.numbers)
     calling = numbers[numbers["nfe_counted"] > 0]
     for name in names:
-        better = metric(name).better
+        better = {"lower": -1, "higher": 1, None: 0}[quantity(name).better]
         if not better:
             continue
         column = table.columns.index(heading(name))

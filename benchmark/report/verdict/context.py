@@ -1,8 +1,8 @@
 """What to keep in mind beside every verdict: copies, the released scheme's transport, and what the results rest on."""
 
+from benchmark.metrics.base import quantity
 from benchmark.report.arms import COPY, OURS, RANDOM, REAL, RELEASED, Arm
-from benchmark.report.comparing import few_budget
-from benchmark.report.names import COPIES, metric
+from benchmark.report.comparing import COPIES, few_budget
 from benchmark.report.results import Results
 from benchmark.report.verdict.wording import listed, show
 
@@ -24,7 +24,7 @@ def _copies(results: Results, problem: str) -> list[str]:
     copied = results.by_seed(problem, COPY, budget, name or "")
     if name and len(copied):
         value = show(name, copied.mean())
-        text += f" Copying a target outright, without the network, gives {metric(name).label} {value}."
+        text += f" Copying a target outright, without the network, gives {quantity(name).label} {value}."
     return [text]
 
 
@@ -38,7 +38,7 @@ def _released(results: Results) -> list[str]:
             if arm.sampler == RELEASED.sampler and [name for name, _ in arm.options] == ["iterations"]:
                 budget, name = results.budgets(problem, arm)[0], results.quality(problem) or ""
                 here, main = (show(name, results.by_seed(problem, a, budget, name).mean()) for a in (arm, RELEASED))
-                instead = f"{metric(name).label} at {budget} NFE is {here} in the place of {main}"
+                instead = f"{quantity(name).label} at {budget} NFE is {here} in the place of {main}"
                 further += [f"{tv} on {problem}, where {instead}" for tv in _in_sample(results, problem, arm, budget)]
     if not found:
         return []

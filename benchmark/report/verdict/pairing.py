@@ -4,13 +4,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from benchmark.report.arms import OURS, RANDOM, REAL, Arm
-from benchmark.report.comparing import FEW, Comparison, Side, compare, few_budget
-from benchmark.report.names import COPIES
+from benchmark.report.comparing import COPIES, FEW, Comparison, Side, compare, few_budget
 from benchmark.report.results import Results
 from benchmark.report.verdict import missing
 from benchmark.report.verdict.claim import NOT_SUPPORTED, SUPPORTED, UNDECIDED
 from benchmark.report.verdict.rules import COPY_MARGIN
 from benchmark.report.verdict.wording import listed
+from samplers.base import Family
 
 REFUTING = frozenset({"worse", "no better"})
 
@@ -28,7 +28,7 @@ class Pairs:
         self.needs += other.needs
 
 
-def of_family(results: Results, problem: str, family: str) -> list[Arm]:
+def of_family(results: Results, problem: str, family: Family) -> list[Arm]:
     """The main arms of a family on a problem."""
     return [arm for arm in results.arms(problem) if arm.family == family]
 

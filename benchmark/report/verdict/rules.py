@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import numpy as np
 
+from benchmark.metrics.base import quantity
 from benchmark.report.comparing import FEW, Comparison
-from benchmark.report.names import metric
 from benchmark.report.seeds import equivalence, holm, no_gain, two_sided
 
 LEVEL = 0.05
@@ -46,7 +46,7 @@ RULES = (
 
 def margin(c: Comparison) -> float:
     """How far two values may lie apart and still count as the same; see `RULES`."""
-    least = RATE_MARGIN if metric(c.metric).rate else 0.0
+    least = RATE_MARGIN if quantity(c.metric).rate else 0.0
     return max(least, GAIN_MARGIN * c.gain) if c.gain > 0 else least
 
 

@@ -2,8 +2,8 @@
 
 from collections.abc import Mapping, Sequence
 
+from benchmark.metrics.base import quantity
 from benchmark.report.comparing import Comparison
-from benchmark.report.names import metric
 from benchmark.report.numbers import short
 
 SAME = {
@@ -47,7 +47,7 @@ def _placed(c: Comparison, with_nfe: bool) -> str:
     at = f" at {c.nfe} NFE" if with_nfe else ""
     within = f"; {c.allowed()}" if c.margin else ""
     first, second = (show(c.metric, value) for value in (c.first, c.second))
-    return f"{_place(c)} on {c.problem}{at} ({metric(c.metric).label} {first} against {second}{within})"
+    return f"{_place(c)} on {c.problem}{at} ({quantity(c.metric).label} {first} against {second}{within})"
 
 
 def _place(c: Comparison) -> str:
@@ -61,9 +61,9 @@ def added(comparisons: Sequence[Comparison]) -> str:
     """What DPM-OT adds to the gain of the arms beside it, in quality, problem by problem; or nothing."""
     return listed(
         [
-            f"{c.added()} in {metric(c.metric).label} on {c.problem}"
+            f"{c.added()} in {quantity(c.metric).label} on {c.problem}"
             for c in comparisons
-            if c.added() and not metric(c.metric).rate
+            if c.added() and not quantity(c.metric).rate
         ]
     )
 
@@ -75,4 +75,4 @@ def listed(words: Sequence[str]) -> str:
 
 def show(name: str, value: float) -> str:
     """A value of a metric with three digits; rates in percent."""
-    return short(value, metric(name).rate)
+    return short(value, quantity(name).rate)

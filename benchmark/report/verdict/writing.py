@@ -7,9 +7,9 @@ from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
+from benchmark.metrics.base import quantity
 from benchmark.report.arms import Arm
 from benchmark.report.comparing import Comparison
-from benchmark.report.names import metric
 from benchmark.report.numbers import with_ends
 from benchmark.report.verdict.claim import Verdict
 from benchmark.report.verdict.judging import QUESTION, headline, in_numbers
@@ -95,7 +95,7 @@ def row(c: Comparison) -> list[str]:
     """A comparison as cells of `COLUMNS`."""
     return [
         c.problem,
-        metric(c.metric).label,
+        quantity(c.metric).label,
         c.arm.title,
         c.against.title if c.scale == 1 else f"{c.scale:g} × {c.against.title}",
         f"{c.nfe}" if c.nfe == c.against_nfe else f"{c.nfe}, {c.against_nfe}",

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from benchmark.report import build
-from benchmark.report.results import Results, load
+from benchmark.report.arranging import load
+from benchmark.report.results import Results
 from tests.benchmark.report import synthetic
 
 EVIL = "</script><script>alert(1)</script><img src=x onerror=alert(2)>"

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 
 from benchmark.records.store import Store, key_of
-from benchmark.report.results import arrange
-from benchmark.report.verdict import verdict
-from benchmark.report.verdict.claims import Verdict
+from benchmark.report.arranging import arrange
+from benchmark.report.verdict.claim import Finding
+from benchmark.report.verdict.judging import judge
 
 SEEDS = (0, 1, 2, 3, 4)
 PLAIN = ("ddpm", "ddim", "dpm-solver++-2m", "unipc", "heun")
@@ -160,8 +160,9 @@ def _pictures(rng: np.random.Generator, entry: Mapping[str, Any]) -> dict[str, n
     return {name: a.astype(np.float16) for name, a in arrays.items()} | {"trajectory_sigma": sigma.astype(np.float32)}
 
 
-def judged(records: list[dict[str, Any]]) -> dict[str, Verdict]:
-    return {v.claim: v for v in verdict.judge(arrange(records, Path("nowhere")))}
+def judged(records: list[dict[str, Any]]) -> dict[str, Finding]:
+    """What these records say of each claim."""
+    return {v.claim.name: v.finding for v in judge(arrange(records, Path("nowhere")))}
 
 
 def both(**truth: Any) -> list[dict[str, Any]]:

@@ -11,10 +11,11 @@ from PIL import Image
 
 from benchmark.report import ReportError, build
 from benchmark.report.__main__ import main
-from benchmark.report.building import figures
-from benchmark.report.figures import curves
-from benchmark.report.figures.style import MOST_BYTES, save, spread, theme
-from benchmark.report.results import arrange, load
+from benchmark.report.arranging import arrange, load
+from benchmark.report.figures.figure import every_figure
+from benchmark.report.figures.lines import spread
+from benchmark.report.figures.solves import ot_convergence
+from benchmark.report.figures.style import MOST_BYTES, save, theme
 from tests.benchmark.report.conftest import EVIL
 from tests.benchmark.report.synthetic import SEEDS, quick, record, write
 
@@ -99,7 +100,7 @@ def test_explorer_holds_every_value_and_its_origin(built: Path, text: str) -> No
 def test_same_records_same_bytes(built: Path, tmp_path: Path) -> None:
     """Figures of a second report are equal byte for byte (the cheapest ones are compared)."""
     theme()
-    figure = curves.ot_convergence(load(built))
+    figure = ot_convergence(load(built))
     assert figure
     save(figure[0], tmp_path, "ot-convergence")
     for ending in ("png", "pdf"):
@@ -114,8 +115,8 @@ def test_same_records_same_bytes(built: Path, tmp_path: Path) -> None:
 def test_missing_arms_leave_figures_out(tmp_path: Path, kept: tuple[str, ...]) -> None:
     records = [r for r in quick("digits", "fd", seeds=(0,)) if r["config"]["sampler"]["name"] in kept]
     found = arrange(records, tmp_path)
-    for _, _, draw in figures(found, "headline"):
-        draw()
+    for drawing in every_figure(found):
+        drawing.draw()
 
 
 def test_a_problem_without_known_metrics(tmp_path: Path) -> None:

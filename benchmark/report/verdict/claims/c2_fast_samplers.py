@@ -9,16 +9,13 @@ from benchmark.report.verdict.pairing import Pairs, at_equal_budgets, of_family,
 from benchmark.report.verdict.rules import better_or_not, same_or_not
 from benchmark.report.verdict.wording import in_words, told
 
-NOT_FAST = {"ddpm", "langevin"}
-"""Plain samplers that were never meant to be fast: references, not rivals."""
-
 
 def test(results: Results) -> Finding:
     """Compare DPM-OT with plain fast samplers, which decide, and with random latents and students, which do not."""
     rivals, students = Pairs(), []
     for problem in results.problems:
         name = results.tested(problem)
-        fast = [arm for arm in of_family(results, problem, "plain") if arm.sampler not in NOT_FAST]
+        fast = [arm for arm in of_family(results, problem, "plain") if arm.fast]
         rivals.add(at_equal_budgets(results, problem, name, fast))
         for arm in of_family(results, problem, "distilled"):
             students += at_equal_budgets(results, problem, name, [arm]).found

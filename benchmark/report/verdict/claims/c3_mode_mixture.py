@@ -3,8 +3,7 @@
 from collections.abc import Sequence
 
 from benchmark.report.arms import RANDOM, REAL
-from benchmark.report.comparing import FEW, Comparison
-from benchmark.report.names import MIXTURE
+from benchmark.report.comparing import FEW, MIXTURE, Comparison
 from benchmark.report.results import Results
 from benchmark.report.verdict.beside import uncounted
 from benchmark.report.verdict.claim import Claim, Finding

@@ -3,8 +3,7 @@
 from collections.abc import Sequence
 
 from benchmark.report.arms import OURS, RANDOM, UNSOLVED
-from benchmark.report.comparing import FEW, Comparison, compare, few_budget
-from benchmark.report.names import MIXTURE
+from benchmark.report.comparing import FEW, MIXTURE, Comparison, compare, few_budget
 from benchmark.report.results import Results
 from benchmark.report.verdict import missing
 from benchmark.report.verdict.beside import elsewhere, expected

@@ -8,9 +8,12 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from benchmark.report.results import Results, arrange
-from benchmark.report.tables.latex import latex
-from benchmark.report.tables.tables import Cell, results_table, tables
+from benchmark.report.arranging import arrange
+from benchmark.report.results import Results
+from benchmark.report.tables.latex import escaped
+from benchmark.report.tables.listing import tables
+from benchmark.report.tables.runs import results_table
+from benchmark.report.tables.table import Cell
 from tests.benchmark.report.synthetic import record
 
 
@@ -86,7 +89,7 @@ def test_latex_is_balanced_and_escaped(loaded: Results) -> None:
         assert all(
             line.replace(r"\&", "").count("&") == width - 1 for line in text.splitlines() if line.endswith(r"\\")
         )
-    assert latex("50% of a_b & W₂, σ_M") == r"50\% of a\_b \& $W_2$, $\sigma_M$"
+    assert escaped("50% of a_b & W₂, σ_M") == r"50\% of a\_b \& $W_2$, $\sigma_M$"
 
 
 @pytest.mark.parametrize(

@@ -8,10 +8,11 @@ import pytest
 
 from benchmark import run
 from benchmark.records.store import key_of
+from benchmark.report.arms import OURS, SHORTENED, Arm
+from benchmark.report.arranging import arrange
 from benchmark.report.comparing import compare
-from benchmark.report.results import arrange
-from benchmark.report.verdict import needs
-from benchmark.report.verdict.claims import NOT_SUPPORTED, SUPPORTED, UNDECIDED
+from benchmark.report.verdict import missing
+from benchmark.report.verdict.claim import NOT_SUPPORTED, SUPPORTED, UNDECIDED
 from tests.benchmark.report.synthetic import both, judged, quick, record
 
 
@@ -44,9 +45,18 @@ def test_a_rival_with_one_seed_is_missed_and_asked_for() -> None:
     assert found["C2"].needs == found["C3"].needs == (f"{asked} --set grid=edm",)
 
 
-def test_what_is_asked_for_names_the_options_of_a_problem_run_in_several_ways() -> None:
-    assert needs.runs("digits", "heun", 5, seeds=(0,)).endswith("--problem digits --sampler heun --nfe 5 --seeds 0")
-    asked = needs.runs("mixture (dim=64, width=0.1)", "dpmot", 10, {"tv": 0.1}, (0, 1))
+def test_what_is_asked_for_names_the_options_of_the_problem() -> None:
+    """Of a problem run in one way too: they need not be its defaults."""
+    runs = [record("digits", "ddim", 10, 0, {"fd": 1.0}), record("mixture2d", "ddim", 10, 0, {"w2": 1.0})]
+    for width in (0.1, 0.2):
+        runs.append(record("mixture", "ddim", 10, 0, {"w2": 1.0}))
+        runs[-1]["config"]["problem"]["options"] = {"dim": 64, "width": width}
+        runs[-1]["key"] = key_of(runs[-1]["config"])
+    found = arrange(runs, Path("nowhere"))
+    asked = missing.runs(found, "digits", Arm("heun"), 5, seeds=(0,))
+    assert asked.endswith("--problem digits --sampler heun --nfe 5 --seeds 0")
+    assert missing.runs(found, "mixture2d", Arm("heun"), 5).endswith("--set problem.modes=25")
+    asked = missing.runs(found, "mixture (dim=64, width=0.1)", OURS, 10, {"tv": 0.1}, (0, 1))
     assert asked.endswith("--seeds 0 1 --set tv=0.1 problem.dim=64 problem.width=0.1")
     [case] = run.cases(run.parser().parse_args(shlex.split(asked)[3:]))
     assert case.problem == "mixture" and case.problem_options == {"dim": "64", "width": "0.1"}
@@ -102,7 +112,7 @@ def test_an_arm_is_read_in_one_way_the_one_with_most_runs(other: dict[str, Any])
     most = [record("digits", "dpmot", 10, seed, {"fd": 1.0}) for seed in (0, 1, 2)]
     fewer = [record("digits", "dpmot", 10, seed, {"fd": 9.0}, created="2030", **other) for seed in (2, 3)]
     found = arrange([*most, *fewer], Path("nowhere"))
-    assert found.by_seed("digits", "dpmot", 10, "fd").to_dict() == {0: 1.0, 1: 1.0, 2: 1.0} and found.superseded == 2
+    assert found.by_seed("digits", OURS, 10, "fd").to_dict() == {0: 1.0, 1: 1.0, 2: 1.0} and found.superseded == 2
 
 
 @pytest.mark.parametrize("other", OTHER)
@@ -110,7 +120,7 @@ def test_of_equally_many_runs_the_newest_count(other: dict[str, Any]) -> None:
     old = [record("digits", "dpmot", 10, seed, {"fd": 9.0}, **other) for seed in (0, 1)]
     new = [record("digits", "dpmot", 10, seed, {"fd": 1.0}, created="2030") for seed in (0, 1)]
     found = arrange([*new, *old], Path("nowhere"))
-    assert found.by_seed("digits", "dpmot", 10, "fd").tolist() == [1.0, 1.0] and found.superseded == 2
+    assert found.by_seed("digits", OURS, 10, "fd").tolist() == [1.0, 1.0] and found.superseded == 2
 
 
 @pytest.mark.parametrize("other", OTHER[1:])
@@ -120,15 +130,16 @@ def test_arms_under_other_conditions_are_not_compared(other: dict[str, Any]) -> 
         name: arrange(ours + [record("digits", "ddim", 10, s, {"fd": 2.0}, **more) for s in (0, 1, 2)], Path("nowhere"))
         for name, more in {"alike": {"version": 7}, "other": other}.items()
     }
-    assert compare(pairs["alike"], "digits", "fd", ("dpmot", 10), ("ddim", 10))
-    assert compare(pairs["other"], "digits", "fd", ("dpmot", 10), ("ddim", 10)) is None
+    assert compare(pairs["alike"], "digits", "fd", (OURS, 10), (SHORTENED, 10))
+    assert compare(pairs["other"], "digits", "fd", (OURS, 10), (SHORTENED, 10)) is None
 
 
 def test_main_arm_is_the_one_with_most_runs() -> None:
     runs = [record("digits", "ddim", n, 0, {"fd": 1.0}, {"grid": "edm"}) for n in (5, 10)]
     found = arrange([*runs, record("digits", "ddim", 10, 0, {"fd": 2.0})], Path("nowhere"))
-    assert found.arms("digits") == ["ddim"] and found.arms("digits", base=False) == ["ddim", "ddim (grid=log-snr)"]
-    assert found.by_seed("digits", "ddim", 10, "fd").tolist() == [1.0]
+    other = Arm("ddim", (("grid", "log-snr"),))
+    assert found.arms("digits") == [SHORTENED] and found.arms("digits", base=False) == [SHORTENED, other]
+    assert found.by_seed("digits", SHORTENED, 10, "fd").tolist() == [1.0]
 
 
 def test_variants_of_a_problem_are_kept_apart() -> None:

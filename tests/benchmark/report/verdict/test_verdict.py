@@ -9,32 +9,36 @@ import pytest
 from scipy.stats import ttest_1samp
 
 from benchmark.records.store import key_of
-from benchmark.report.names import FAMILY
-from benchmark.report.results import arrange
+from benchmark.report.arms import RELEASED, UNSOLVED, Arm
+from benchmark.report.arranging import arrange
 from benchmark.report.seeds import holm, two_sided
-from benchmark.report.tables.tables import solves
-from benchmark.report.verdict import verdict
-from benchmark.report.verdict.beside import tightness
-from benchmark.report.verdict.claims import NOT_SUPPORTED, SUPPORTED, UNDECIDED, error_bound
-from benchmark.report.verdict.wording import context
+from benchmark.report.tables.solves import solves
+from benchmark.report.verdict import writing
+from benchmark.report.verdict.claim import NOT_SUPPORTED, SUPPORTED, UNDECIDED
+from benchmark.report.verdict.claims import c5_error_bound
+from benchmark.report.verdict.claims.c5_error_bound import tightness
+from benchmark.report.verdict.context import context
+from benchmark.report.verdict.judging import headline, in_numbers, judge
 from samplers.registry import available
 from tests.benchmark.report.synthetic import SEEDS, both, judged, measured, quick, record
 
 
 def test_everything_in_favour() -> None:
-    found = judged(both(ours=1.0, random=2.0, copies=0.01))
+    records = both(ours=1.0, random=2.0, copies=0.01)
+    found = judged(records)
     assert [found[c].status for c in ("C1", "C2", "C3", "C4", "C5")] == [SUPPORTED] * 4 + [UNDECIDED]
     assert not found["C2"].remark
-    assert verdict.headline(list(found.values())).startswith("Yes")
+    assert headline(judge(arrange(records, Path("nowhere")))).startswith("Yes")
 
 
 def test_equal_to_random_latents_is_shown_as_equivalence() -> None:
-    found = judged(both(ours=1.0, random=1.0))
+    records = both(ours=1.0, random=1.0)
+    found = judged(records)
     assert found["C4"].status == NOT_SUPPORTED
     deciding = [c for c in found["C4"].comparisons if c.deciding]
     assert {c.outcome for c in deciding} == {"same"} and {c.test for c in deciding} == {"equivalence"}
     assert len(deciding) == 4 and all(c.p < 0.05 for c in deciding)
-    assert verdict.headline(list(found.values())).startswith("No")
+    assert headline(judge(arrange(records, Path("nowhere")))).startswith("No")
 
 
 def test_worse_than_random_latents() -> None:
@@ -44,19 +48,19 @@ def test_worse_than_random_latents() -> None:
 def test_margins_are_a_share_of_what_there_is_to_gain() -> None:
     """DDIM has 2.2 at 10 evaluations, random latents 1: of the 1.2 between them a map that has 1.12 takes a tenth."""
     records = both(ours=1.12, random=1.0, noise=1e-4)
-    verdicts = verdict.judge(arrange(records, Path("nowhere")))
-    c4 = next(v for v in verdicts if v.claim == "C4")
+    verdicts = judge(arrange(records, Path("nowhere")))
+    c4 = next(v.finding for v in verdicts if v.claim.name == "C4")
     (one,) = (c for c in c4.comparisons if c.deciding and (c.problem, c.metric) == ("digits", "fd"))
     assert one.gain == pytest.approx(1.2, rel=1e-2) and one.margin == pytest.approx(0.2 * one.gain)
     assert one.outcome == "same" and one.added() == "−10% [−10%, −10%]"
-    assert verdict.headline(verdicts) == (
+    assert headline(verdicts) == (
         "No: it adds less than 20% to what drawing the same stored latents at random gains over DDIM."
     )
-    assert verdict.in_numbers(verdicts) == (
+    assert in_numbers(verdicts) == (
         "As a share of a random latent's gain over DDIM the map adds −10% [−10%, −10%] in FD on digits and "
         "−10% [−10%, −10%] in W₂ on mixture2d (95% intervals, the gain taken at its mean)."
     )
-    assert f"±{one.margin:.3g} ({100 * one.margin / one.second:.0f}%)" in verdict.row(one)
+    assert f"±{one.margin:.3g} ({100 * one.margin / one.second:.0f}%)" in writing.row(one)
 
 
 def test_noise_does_not_widen_margins() -> None:
@@ -78,7 +82,7 @@ def test_no_margin_without_something_to_gain() -> None:
 
 
 def test_samplers_that_are_not_known_decide_nothing() -> None:
-    assert set(available()) <= set(FAMILY), "every sampler of ours has a family"
+    assert all(entry.family != "other" for entry in available().values()), "every sampler of ours has a family"
     rng, records = np.random.default_rng(1), both()
     known, unknown = (
         [
@@ -124,7 +128,7 @@ def test_compared_on_equal_latents() -> None:
         for seed in range(5)
     ]
     (deciding,) = (c for c in judged(records)["C4"].comparisons if c.deciding)
-    assert (deciding.against, deciding.second) == ("random-latent (count=250)", pytest.approx(2.02))
+    assert (deciding.against.label, deciding.second) == ("random-latent (count=250)", pytest.approx(2.02))
     lonely = judged([r for r in records if r["metrics"]["fd"]["value"] < 1.5])["C4"]
     assert lonely.status == UNDECIDED and lonely.needs[0].endswith("--set count=250")
 
@@ -142,7 +146,7 @@ def test_noise_beyond_the_margin_stays_open() -> None:
 def test_an_unsolved_map_stands_beside() -> None:
     c4 = judged(both())["C4"]
     beside = [c for c in c4.comparisons if not c.deciding]
-    assert {c.arm for c in beside} == {"unsolved-map"} and {c.outcome for c in beside} == {"worse"}
+    assert {c.arm for c in beside} == {UNSOLVED} and {c.outcome for c in beside} == {"worse"}
     assert any("Unsolved map" in text for text in c4.caveats)
 
 
@@ -159,7 +163,7 @@ def test_one_better_fast_sampler_refutes() -> None:
             r["metrics"]["fd"]["value"] = 0.5
     c2 = judged(records)["C2"]
     assert c2.status == NOT_SUPPORTED
-    worse = [(c.problem, c.against, c.nfe) for c in c2.comparisons if c.deciding and c.outcome == "worse"]
+    worse = [(c.problem, c.against.label, c.nfe) for c in c2.comparisons if c.deciding and c.outcome == "worse"]
     assert worse == [("digits", "unipc", 10)]
     assert "against 0.5 for UniPC at 10 NFE" in c2.decided_by
 
@@ -175,12 +179,12 @@ def test_a_tie_with_a_fast_sampler_refutes(spread: float, outcome: str) -> None:
     c2 = judged(records)["C2"]
     assert c2.status == (NOT_SUPPORTED if outcome == "no better" else UNDECIDED)
     (tie,) = (c for c in c2.comparisons if c.deciding and c.outcome != "better")
-    assert (tie.problem, tie.against, tie.nfe, tie.outcome) == ("digits", "unipc", 10, outcome)
+    assert (tie.problem, tie.against.label, tie.nfe, tie.outcome) == ("digits", "unipc", 10, outcome)
     assert tie.margin == pytest.approx(0.2 * tie.gain) and (tie.p < 0.05) == (outcome == "no better")
     said = {"no better": "not better by more than the margin", "open": "too close to call"}[outcome]
     assert f"{said} in 1 of 8 comparisons" in c2.decided_by
     words = {"no better": "not supported, as shown on digits", "open": "undecided"}
-    assert verdict.verdict_word(c2) == words[outcome]
+    assert c2.in_a_word() == words[outcome]
 
 
 def _is(record: dict[str, Any], sampler: str, nfe: int) -> bool:
@@ -193,8 +197,8 @@ def _is(record: dict[str, Any], sampler: str, nfe: int) -> bool:
 def test_equal_budgets_of_at_most_ten() -> None:
     c2 = judged(both())["C2"]
     assert {(c.budget, c.against_budget) for c in c2.comparisons if c.deciding} == {(5, 5), (10, 10)}
-    assert "ddpm" not in {c.against for c in c2.comparisons}
-    assert {c.against_nfe for c in c2.comparisons if c.against == "heun"} == {5, 9}
+    assert Arm("ddpm") not in {c.against for c in c2.comparisons}
+    assert {c.against_nfe for c in c2.comparisons if c.against == Arm("heun")} == {5, 9}
 
 
 @pytest.mark.parametrize(("rate", "status"), [(0.02, SUPPORTED), (0.08, NOT_SUPPORTED)])
@@ -210,7 +214,7 @@ def test_no_mixture_leaves_nothing_to_reduce() -> None:
 def test_copying_is_remarked() -> None:
     records = both(copies=0.6)
     found = judged(records)
-    assert verdict.verdict_word(found["C2"]) == "supported, by copying on digits and mixture2d"
+    assert found["C2"].in_a_word() == "supported, by copying on digits and mixture2d"
     assert any("Copies of training examples on digits" in text for text in context(arrange(records, Path("nowhere"))))
 
 
@@ -225,13 +229,13 @@ def test_an_unsolved_transport_of_the_released_scheme_is_said() -> None:
     [said] = [text for text in context(arrange(records, Path("nowhere"))) if "released" in text]
     assert said.endswith("TV 6.3% after 1,000 on digits, where FD at 11 NFE is 2.5 in the place of 3.")
     records.pop()
-    [solve] = [s for s in solves(arrange(records, Path("nowhere"))) if s["arm"] == "dpmot-released"]
+    [solve] = [s for s in solves(arrange(records, Path("nowhere"))) if s["arm"] == RELEASED]
     assert (solve["tv"], solve["empty_cells"], solve["converged"]) == (0.987, 493, False)
 
 
 def test_copying_is_remarked_where_it_is() -> None:
     found = judged(quick("mixture2d", "w2", copies=0.01) + quick("digits", "fd", copies=0.6))
-    assert verdict.verdict_word(found["C2"]) == "supported, by copying on digits"
+    assert found["C2"].in_a_word() == "supported, by copying on digits"
 
 
 def test_multiplicity_is_adjusted() -> None:
@@ -254,7 +258,7 @@ def test_multiplicity_is_adjusted() -> None:
 def test_bound(tmp_path: Path, high: float, low: float, status: str) -> None:
     measured = {"value": (low + high) / 2, "low": low, "high": high}
     cells(tmp_path, measured, measured, None)
-    c5 = error_bound(arrange([], tmp_path))
+    c5 = c5_error_bound.test(arrange([], tmp_path))
     assert c5.status == status and "of the 2 cells in which the error can be measured (of 3)" in c5.decided_by
 
 
@@ -301,7 +305,7 @@ def test_a_damaged_cell_of_the_bound_is_set_aside(
 ) -> None:
     folder = cells(tmp_path, {"value": 0.5, "low": 0.4, "high": 0.6})
     (folder / "bad.json").write_text(damage)
-    assert error_bound(arrange([], tmp_path)).status == SUPPORTED
+    assert c5_error_bound.test(arrange([], tmp_path)).status == SUPPORTED
     assert "bad.json" in capsys.readouterr().err and (folder / "bad.json.damaged").exists()
 
 
@@ -315,7 +319,7 @@ def test_what_the_claims_rest_on(tmp_path: Path) -> None:
 
 def test_written_as_json_and_markdown(tmp_path: Path) -> None:
     results = arrange(both(), tmp_path)
-    verdict.write(verdict.judge(results), context(results), tmp_path)
+    writing.write(judge(results), context(results), tmp_path)
     stored = json.loads((tmp_path / "verdict.json").read_text())
     assert [c["claim"] for c in stored["claims"]] == ["C1", "C2", "C3", "C4", "C5"]
     text = (tmp_path / "verdict.md").read_text()
