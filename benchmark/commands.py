@@ -1,7 +1,12 @@
-"""What the command lines have in common."""
+"""What the command lines have in common: the parser, and how they end."""
 
 import argparse
+import os
+import sys
+from collections.abc import Callable
 from typing import NoReturn
+
+from samplers.errors import UserError
 
 
 class CommandLine(argparse.ArgumentParser):
@@ -21,6 +26,46 @@ def command_line(module: str, description: str | None) -> CommandLine:
         epilog=epilog,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+
+
+def run_command(
+    work: Callable[[argparse.Namespace], int | None],
+    options: argparse.Namespace,
+    interrupted: str = "the same command starts anew",
+) -> int:
+    """Do the work of a command line and turn its outcome into an exit code.
+
+    What the user can mend (`UserError`, or a file that cannot be read or written) and Ctrl-C give one line on standard
+    error. Any other error is a bug and keeps its traceback.
+
+    Args:
+        work: gets the options; returns the exit code, None for 0.
+        interrupted: what holds after Ctrl-C, and how to go on.
+
+    Returns:
+        That of `work`; 2 for what the user can mend, 130 after Ctrl-C.
+    """
+    try:
+        code = work(options)
+        sys.stdout.flush()
+        return code or 0
+    except UserError as error:
+        return _complain(str(error))
+    except BrokenPipeError:  # whoever reads what is printed, such as `head`, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except OSError as error:
+        if error.strerror is None:  # raised by a library on its own account
+            raise
+        return _complain(f"{error.filename}: {error.strerror}" if error.filename else error.strerror)
+    except KeyboardInterrupt:
+        print(f"interrupted: {interrupted}", file=sys.stderr)
+        return 130
+
+
+def _complain(reason: str) -> int:
+    print(f"error: {' '.join(reason.split())}", file=sys.stderr)
+    return 2
 
 
 def positive(text: str) -> int:

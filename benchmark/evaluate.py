@@ -10,13 +10,12 @@ IMAGES is a folder or zip of images, or a .npz or .npy array [N, H, W, 3] (bytes
 
 import argparse
 import importlib
-import json
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from benchmark.commands import command_line, positive
+from benchmark.commands import command_line, positive, run_command
 from benchmark.data.arrays import open_images
 from benchmark.metrics.base import Estimate, MetricError
 from benchmark.metrics.estimation.extrapolation import paired_difference
@@ -27,6 +26,7 @@ from benchmark.metrics.images.judging import MEASURES, Judge, check
 from benchmark.metrics.images.reference import Reference
 from benchmark.metrics.images.samples import Images, open_samples
 from benchmark.records.cache import cache_folder
+from benchmark.records.files import write_json
 from benchmark.workers import Workers
 
 
@@ -58,21 +58,21 @@ def parser() -> argparse.ArgumentParser:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Exit code: 0, 2 for a user's mistake, which is named in one line, 130 interrupted."""
-    options = parser().parse_args(arguments)
-    try:
-        with Workers.joined(options.device) as workers:
-            values, description = evaluate(options, workers)
-            if workers.first:
-                show(values)
-                if options.out:
-                    write(options.out, {**description, "metrics": {name: asdict(e) for name, e in values.items()}})
-    except (ValueError, OSError) as error:
-        print(f"error: {str(error).splitlines()[0]}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("interrupted: features of references that are finished are kept", file=sys.stderr)
-        return 130
-    return 0
+    return run_command(
+        measure,
+        parser().parse_args(arguments),
+        interrupted="features of references that are finished are kept",
+    )
+
+
+def measure(options: argparse.Namespace) -> None:
+    """Measure on all processes; the first prints the values and writes them where asked to."""
+    with Workers.joined(options.device) as workers:
+        values, description = evaluate(options, workers)
+        if workers.first:
+            show(values)
+            if options.out:
+                write_json(options.out, {**description, "metrics": {name: asdict(e) for name, e in values.items()}})
 
 
 def evaluate(options: argparse.Namespace, workers: Workers) -> tuple[dict[str, Estimate], dict[str, object]]:
@@ -192,13 +192,6 @@ def show(values: dict[str, Estimate]) -> None:
         print(f"{name:{width}}  {e.value:<10.5g} {interval}")
     for note in dict.fromkeys(e.note for e in values.values()):
         print(f"  - {note}")
-
-
-def write(path: Path, record: dict[str, object]) -> None:
-    """Write JSON through a temporary file."""
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n")
-    temporary.replace(path)
 
 
 if __name__ == "__main__":

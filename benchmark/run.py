@@ -17,18 +17,17 @@ import textwrap
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
-import torch
 from tqdm import tqdm
 
-from benchmark.commands import command_line, positive
-from benchmark.metrics import MetricError
+from benchmark.commands import command_line, positive, run_command
 from benchmark.problems import problem_class, problem_names, problem_options
 from benchmark.records import environment
-from benchmark.records.store import Record, Store, StoreError, describe
+from benchmark.records.store import Record, Store, describe
 from benchmark.running import suites
 from benchmark.running.execute import Executor
 from benchmark.running.plan import Case, Plan, Run, make_plan
 from benchmark.running.pool import execute_all
+from benchmark.workers import choose_device
 from samplers.errors import OptionError
 from samplers.registry import available, unavailable
 
@@ -81,36 +80,33 @@ def parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Exit code: 0 all runs succeeded, 1 some failed, 2 bad input, 130 interrupted."""
-    arguments = parser().parse_args(argv)
+    return run_command(
+        carry_out,
+        parser().parse_args(argv),
+        interrupted="what is finished is kept; the same command goes on from here",
+    )
+
+
+def carry_out(arguments: argparse.Namespace) -> int:
+    """List, show the plan, or carry out the runs that are not finished."""
     if arguments.data:
         os.environ["DPMOT_DATA"] = arguments.data
-    try:
-        if arguments.list:
-            show_list()
-            sys.stdout.flush()
-            return 0
-        asked, device = cases(arguments), pick_device(arguments.device)
-        plan = make_plan(asked, device, strict=arguments.suite is None)
-        for line in plan.left_out:
-            print(f"left out: {line}")
-        store = Store(arguments.out)
-        todo = plan.runs if arguments.force else unfinished(plan.runs, store)
-        if arguments.dry_run:
-            return show_plan(plan, todo)
-        if len(todo) < len(plan.runs):
-            finished = len(plan.runs) - len(todo)
-            print(f"{finished} of {len(plan.runs)} runs are finished and skipped (--force repeats them)")
-        executor = Executor(store, arguments.batch, progress=arguments.jobs == 1)
-        return execute(execute_all(todo, asked, device, executor, arguments.jobs, arguments.force), len(todo), store)
-    except (OptionError, StoreError, MetricError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except BrokenPipeError:  # whoever reads what is listed, such as `head`, has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    if arguments.list:
+        show_list()
         return 0
-    except KeyboardInterrupt:
-        print("interrupted: what is finished is kept; the same command goes on from here", file=sys.stderr)
-        return 130
+    asked, device = cases(arguments), arguments.device
+    plan = make_plan(asked, choose_device(device), strict=arguments.suite is None)
+    for line in plan.left_out:
+        print(f"left out: {line}")
+    store = Store(arguments.out)
+    todo = plan.runs if arguments.force else unfinished(plan.runs, store)
+    if arguments.dry_run:
+        return show_plan(plan, todo)
+    if len(todo) < len(plan.runs):
+        finished = len(plan.runs) - len(todo)
+        print(f"{finished} of {len(plan.runs)} runs are finished and skipped (--force repeats them)")
+    executor = Executor(store, arguments.batch, progress=arguments.jobs == 1)
+    return execute(execute_all(todo, asked, device, executor, arguments.jobs, arguments.force), len(todo), store)
 
 
 def cases(arguments: argparse.Namespace) -> list[Case]:
@@ -160,19 +156,6 @@ def read_settings(settings: Sequence[str]) -> tuple[dict[str, str], dict[str, st
         else:
             options[key] = value
     return options, of_problem
-
-
-def pick_device(name: str) -> str:
-    """The torch device for `--device`."""
-    if name == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        device = torch.device(name)
-    except RuntimeError:
-        raise OptionError(f"unknown device '{name}': use auto, cpu, cuda or cuda:N") from None
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise OptionError(f"no device '{name}' here ({torch.cuda.device_count()} CUDA devices); use --device cpu")
-    return name
 
 
 def unfinished(runs: Iterable[Run], store: Store) -> list[Run]:

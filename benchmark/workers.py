@@ -9,6 +9,9 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from dpmot.scores.ranks import usable
+from samplers.errors import UserError
+
 
 @dataclass(frozen=True)
 class Workers:
@@ -31,12 +34,12 @@ class Workers:
             device: as for :func:`choose_device`.
 
         Raises:
-            ValueError: no such device.
+            UserError: no such device, or processes that would share one.
         """
         rank, local, count = (int(os.environ.get(name, 0)) for name in ("RANK", "LOCAL_RANK", "WORLD_SIZE"))
         chosen = choose_device(device, local)
         if count > 1 and chosen.index not in (None, local):
-            raise ValueError(f"{count} processes can't share {chosen}: give --device cuda, and each takes its own")
+            raise UserError(f"{count} processes cannot share {chosen}: give --device cuda, and each takes its own")
         if chosen.type == "cuda":
             torch.cuda.set_device(chosen)
             torch.backends.cudnn.benchmark = True
@@ -73,22 +76,22 @@ class Workers:
         return self.mean(torch.tensor(float(own), device=self.device)) > 0
 
 
-def choose_device(device: str | None, number: int = 0) -> torch.device:
-    """The device of that name; ``cuda`` is the GPU with this ``number``, None a GPU if there is one.
+def choose_device(name: str | None, number: int = 0) -> torch.device:
+    """The device for an option ``--device``.
+
+    Args:
+        name: ``cpu``, ``cuda``, ``cuda:1``, ...; None or ``auto`` for a GPU if there is one.
+        number: of the GPU that ``cuda`` and ``auto`` mean.
 
     Raises:
-        ValueError: there is no such device.
+        UserError: there is no such device, or it cannot be worked on.
     """
+    if name in (None, "auto"):
+        name = "cuda" if torch.cuda.is_available() else "cpu"
     try:
-        chosen = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    except RuntimeError as error:
-        raise ValueError(f"unknown device '{device}' ({str(error).splitlines()[0]})") from None
-    if chosen.type != "cuda":
-        return chosen
-    chosen = torch.device("cuda", number if chosen.index is None else chosen.index)
-    if chosen.index >= torch.cuda.device_count():
-        raise ValueError(f"there is no device {chosen}: CUDA has {torch.cuda.device_count()}")
-    return chosen
+        return usable(f"cuda:{number}" if name == "cuda" else name)
+    except ValueError as error:
+        raise UserError(f"{error}; --device takes auto, cpu, cuda or cuda:N") from None
 
 
 def gather_rows(own: Tensor) -> Tensor:

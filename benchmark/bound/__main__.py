@@ -21,9 +21,9 @@ from pathlib import Path
 
 from benchmark.bound import figures, grid, networks, runner, slopes, tables
 from benchmark.bound.mixtures import MIXTURES, mixture
-from benchmark.commands import command_line, positive
-from benchmark.records.store import Store, StoreError
-from samplers.errors import OptionError
+from benchmark.commands import command_line, positive, run_command
+from benchmark.records.store import Store
+from samplers.errors import UserError
 
 
 def parser() -> argparse.ArgumentParser:
@@ -54,30 +54,33 @@ def parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Exit code: 0 the bound holds in every cell, 1 it is violated in one, 2 bad input, 130 interrupted."""
-    arguments = parser().parse_args(argv)
+    return run_command(
+        study,
+        parser().parse_args(argv),
+        interrupted="finished cells are kept; the same command goes on from here",
+    )
+
+
+def study(arguments: argparse.Namespace) -> int:
+    """Measure what has no record yet, and make tables, figures and the verdict of all records."""
     folder = Path(arguments.out) / "bound"
-    try:
-        for name in arguments.mixture or ():
-            mixture(name)
-        Store(arguments.out)  # complains where nothing can be written, before anything is measured
-        if arguments.networks:
-            return on_networks(arguments.networks, folder, arguments.force)
-        cells = grid.quick_grid() if arguments.quick else grid.full_grid()
-        cells = [cell for cell in cells if not arguments.mixture or cell.mixture in arguments.mixture]
-        if not arguments.tables_only:
-            runner.run(cells, folder, arguments.jobs, arguments.force)
-            if not arguments.quick and not arguments.mixture:
-                on_networks(networks.NETWORKS, folder, arguments.force)
+    for name in arguments.mixture or ():
+        mixture(name)
+    Store(arguments.out)  # complains where nothing can be written, before anything is measured
+    if arguments.networks:
+        return on_networks(arguments.networks, folder, arguments.force)
+    cells = grid.quick_grid() if arguments.quick else grid.full_grid()
+    cells = [cell for cell in cells if not arguments.mixture or cell.mixture in arguments.mixture]
+    if arguments.tables_only:
         return report(folder)
+    try:
+        runner.run(cells, folder, arguments.jobs, arguments.force)
     except runner.Violation as violation:
         print(f"error: {violation}", file=sys.stderr)
         return 1
-    except (OptionError, StoreError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("interrupted: finished cells are kept; the same command goes on from here", file=sys.stderr)
-        return 130
+    if not arguments.quick and not arguments.mixture:
+        on_networks(networks.NETWORKS, folder, arguments.force)
+    return report(folder)
 
 
 def on_networks(names: Sequence[str], folder: Path, force: bool) -> int:
@@ -93,7 +96,7 @@ def report(folder: Path) -> int:
     """Tables, figures and verdict of all records in the folder."""
     records = runner.read(folder)
     if not any(record["measured"] for record in records):
-        raise OptionError(f"no records in {folder / 'cells'}: run python -m benchmark.bound first")
+        raise UserError(f"no records in {folder / 'cells'}: run python -m benchmark.bound first")
     cells = tables.frame(records)
     fitted = slopes.slopes(cells)
     tables.write(cells, fitted, folder)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmark.commands import CommandLine
+from benchmark.commands import CommandLine, run_command
 from benchmark.data.arrays import DataError, data_root, open_images
 from benchmark.data.prepare import Source, check_hashes, open_source, split_by_count, split_celeba, write_dataset
 
@@ -119,17 +119,14 @@ def show(root: Path, check: bool) -> int:
 
 def main(argv: list[str] | None = None) -> int:
     """Exit code: 0, 1 if `list` found damage, 2 bad input, 130 interrupted."""
-    args = parser().parse_args(argv)
-    try:
-        if args.command == "list":
-            return 1 if show(data_root(args.data), args.check) else 0
-        print(prepare(args))
-    except (DataError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("interrupted; run the same command again to go on", file=sys.stderr)
-        return 130
+    return run_command(prepare_or_list, parser().parse_args(argv), interrupted="the same command goes on from here")
+
+
+def prepare_or_list(args: argparse.Namespace) -> int:
+    """Do what the subcommand says."""
+    if args.command == "list":
+        return 1 if show(data_root(args.data), args.check) else 0
+    print(prepare(args))
     return 0
 
 

@@ -12,8 +12,10 @@ from typing import Any
 
 import numpy as np
 
+from samplers.errors import UserError
 
-class DataError(ValueError):
+
+class DataError(UserError):
     """Data that are missing or can't be used; the message is one line for the user."""
 
 

@@ -20,6 +20,7 @@ from PIL import Image, UnidentifiedImageError
 from tqdm import tqdm
 
 from benchmark.data.arrays import DataError
+from benchmark.records.files import write_json
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".ppm"}
 
@@ -199,7 +200,7 @@ def write_dataset(
         info[f"{split}_sha256"] = write_split(folder / f"{split}.npy", source, chosen, crop, size)
         if labels:
             np.save(folder / f"{split}_labels.npy", np.asarray(labels[split], dtype=np.int64))
-    _write_json(folder / "dataset.json", info)
+    write_json(folder / "dataset.json", info)
     (folder / "dataset.json.part").unlink(missing_ok=True)
 
 
@@ -223,14 +224,7 @@ def _go_on_or_start_anew(folder: Path, plan: dict[str, Any]) -> None:
     for key in earlier | plan:
         if key.endswith("_images"):
             (folder / f"{key.removesuffix('_images')}.npy").unlink(missing_ok=True)
-    _write_json(record, plan)
-
-
-def _write_json(path: Path, content: dict[str, Any]) -> None:
-    """Write the file as a whole or not at all."""
-    scratch = path.with_name(path.name + ".tmp")
-    scratch.write_text(json.dumps(content, indent=1) + "\n")
-    scratch.replace(path)
+    write_json(record, plan)
 
 
 def check_hashes(folder: Path, info: dict[str, Any]) -> Iterator[str]:

@@ -8,8 +8,6 @@ A network of more than :data:`PART` bytes is cut: the file holds its first tenso
 the files beside it that hold the others, with their SHA-256. So the file's own hash stands for the whole network.
 """
 
-import contextlib
-import hashlib
 import json
 import os
 from collections.abc import Mapping
@@ -24,6 +22,8 @@ from torch import Tensor, nn
 
 from benchmark.networks.classifier import Classifier, ClassifierConfig
 from benchmark.networks.unet import Denoiser, UNet, UNetConfig
+from benchmark.records import files
+from samplers.errors import UserError
 
 FORMAT = "dpmot-bench/1"
 PART = 58 * 2**20
@@ -36,7 +36,7 @@ ARCHITECTURES: dict[str, tuple[type, type]] = {
 }
 
 
-class CheckpointError(ValueError):
+class CheckpointError(UserError):
     """A checkpoint that can't be used; the message is one line for the user."""
 
 
@@ -47,8 +47,7 @@ def sha256(path: str | os.PathLike[str]) -> str:
         CheckpointError: it can't be read.
     """
     try:
-        with Path(path).open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        return files.sha256(Path(path))
     except OSError as error:
         raise CheckpointError(f"{path}: cannot be read ({error.strerror})") from None
 
@@ -104,22 +103,16 @@ def cut(tensors: Mapping[str, Tensor], size: int) -> list[dict[str, Tensor]]:
 
 
 def _write(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
-    """Write one safetensors file through a temporary one.
+    """Write one safetensors file.
 
     Raises:
         CheckpointError: it cannot be written.
     """
-    scratch = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        save_file(tensors, scratch, metadata=metadata)
-        scratch.chmod(0o644)
-        scratch.replace(path)
+        with files.replacing(path) as temporary:
+            save_file(tensors, temporary, metadata=metadata)
     except (OSError, SafetensorError) as error:
         raise CheckpointError(f"{path}: cannot be written ({error})") from None
-    finally:
-        with contextlib.suppress(OSError):
-            scratch.unlink()
 
 
 def read_checkpoint(path: str | os.PathLike[str]) -> tuple[dict[str, Tensor], dict[str, str]]:

@@ -11,6 +11,8 @@ import numpy as np
 from filelock import FileLock
 from numpy.typing import NDArray
 
+from benchmark.records.files import replacing
+
 
 def cache_folder() -> Path:
     """Where computed arrays are kept: ``$DPMOT_CACHE``, else ``~/.cache/dpmot/computed``."""
@@ -33,7 +35,6 @@ def cached(folder: Path, label: str, key: Any, make: Callable[[], NDArray[Any]])
         with FileLock(path.with_suffix(".lock")):
             if not path.exists():
                 found = make()
-                temporary = path.with_suffix(f".{os.getpid()}.tmp.npy")
-                np.save(temporary, found)
-                temporary.replace(path)
+                with replacing(path) as temporary, temporary.open("wb") as file:
+                    np.save(file, found)
     return np.load(path)

@@ -10,23 +10,25 @@ Files are written to a temporary name and renamed, so that a killed run leaves n
 import contextlib
 import hashlib
 import json
-import os
 import shutil
 import sys
 import tempfile
 import zipfile
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 import pandas as pd
+
+from benchmark.records.files import replacing
+from samplers.errors import UserError
 
 SCHEMA = 1
 Record = dict[str, Any]
 
 
-class StoreError(ValueError):
+class StoreError(UserError):
     """The results folder can't be used; the message is one line for the user."""
 
 
@@ -117,24 +119,10 @@ class Store:
 
     def _write(self, path: Path, write: Any) -> None:
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-            try:
-                with os.fdopen(descriptor, "wb") as file:
-                    _write_into(file, write)
-                Path(temporary).chmod(0o644)
-                Path(temporary).replace(path)
-            except BaseException:
-                Path(temporary).unlink(missing_ok=True)
-                raise
+            with replacing(path) as temporary, temporary.open("wb") as file:
+                write(file)
         except OSError as error:
             raise StoreError(f"can't write {path}: {error.strerror or error}") from None
-
-
-def _write_into(file: BinaryIO, write: Any) -> None:
-    write(file)
-    file.flush()
-    os.fsync(file.fileno())
 
 
 RUN = ("key", "config", "status", "metrics", "schema")

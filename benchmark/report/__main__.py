@@ -3,12 +3,13 @@
 They are made from the records of a results folder; nothing is run again.
 """
 
+import argparse
 import os
 import sys
 from pathlib import Path
 
-from benchmark.commands import command_line, positive
-from benchmark.report import ReportError, build
+from benchmark.commands import command_line, positive, run_command
+from benchmark.report import build
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -19,18 +20,14 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument("--out", type=Path, help="where to write (default: the results folder)")
     parser.add_argument("--jobs", type=positive, default=min(2, os.cpu_count() or 1), help="processes drawing figures")
-    options = parser.parse_args(arguments)
-    try:
-        page = build(options.results, options.out, progress=sys.stderr.isatty(), jobs=options.jobs)
-    except ReportError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("interrupted: the same command makes everything anew", file=sys.stderr)
-        return 130
+    return run_command(make, parser.parse_args(arguments), interrupted="the same command makes everything anew")
+
+
+def make(options: argparse.Namespace) -> None:
+    """Make the report and say where it is."""
+    page = build(options.results, options.out, progress=sys.stderr.isatty(), jobs=options.jobs)
     folder = page.parent
     print(f"{page}\n{folder / 'verdict.md'}\n{folder / 'tables'}/\n{folder / 'figures'}/")
-    return 0
 
 
 if __name__ == "__main__":

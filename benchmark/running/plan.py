@@ -4,6 +4,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
+import torch
+
 from benchmark.metrics import versions
 from benchmark.problems import make_problem
 from benchmark.problems.base import Problem
@@ -82,7 +84,7 @@ class Plan:
     left_out: list[str]
 
 
-def make_plan(cases: Iterable[Case], device: str = "cpu", strict: bool = False) -> Plan:
+def make_plan(cases: Iterable[Case], device: torch.device | str = "cpu", strict: bool = False) -> Plan:
     """Expand cases into runs; equal runs are made once.
 
     A problem or budget that a sampler can't work with is left out with a line, or, where `strict`, an error. A sampler

@@ -12,6 +12,7 @@ from benchmark.records.store import Record, Store, canonical, key_of
 from benchmark.running.execute import Executor
 from benchmark.running.plan import Case, Run, make_plan
 from benchmark.running.processes import processes
+from benchmark.workers import choose_device
 
 _runs: dict[str, Run] = {}
 _executor: Executor
@@ -40,18 +41,12 @@ def _fit_key(run: Run) -> str:
 
 
 def _start(cases: list[Case], device: str, root: Path, batch: int | None) -> None:
-    """Make a process ready."""
+    """Make a process ready: they take the GPUs in turn, by the number that ends a process's name."""
     global _executor
-    _runs.update((key_of(run.config()), run) for run in make_plan(cases, _own(device)).runs)
-    _executor = Executor(Store(root), batch)
-
-
-def _own(device: str) -> str:
-    """This process's device: they take the GPUs in turn, by the number that ends a process's name."""
-    if device != "cuda":
-        return device
     number = int(multiprocessing.current_process().name.rpartition("-")[2])
-    return f"cuda:{number % torch.cuda.device_count()}"
+    own = choose_device(device, number % max(torch.cuda.device_count(), 1))
+    _runs.update((key_of(run.config()), run) for run in make_plan(cases, own).runs)
+    _executor = Executor(Store(root), batch)
 
 
 def _carry_out(keys: list[str], anew: bool) -> list[Record]:

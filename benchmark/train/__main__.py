@@ -5,12 +5,13 @@ import math
 import os
 import shlex
 import sys
+from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from benchmark.commands import CommandLine, positive
-from benchmark.data.arrays import DataError
+from benchmark.commands import CommandLine, positive, run_command
 from benchmark.train.classifier import train_classifier
 from benchmark.train.denoiser import Outputs, train_denoiser
 from benchmark.train.evaluate import SampleMeasure, problem_features
@@ -83,49 +84,69 @@ def minutes(text: str) -> float:
 
 
 def main(argv: list[str] | None = None) -> int:
+    """Exit code: 0, 2 for what the user can mend, 130 interrupted."""
     argv = sys.argv[1:] if argv is None else argv
     args = parser().parse_args(argv)
-    recipes: dict[str, dict[str, Any]] = {"denoiser": DENOISERS, "classifier": CLASSIFIERS}
-    if getattr(args, "ema", None) is not None:
-        args.ema = tuple(args.ema)
-    given = {name: value for name in OVERRIDES if (value := getattr(args, name, None)) is not None}
-    out = args.out or Path("training") / args.problem / f"{args.command}.safetensors"
+    if args.command == "classifier":
+        return run_command(partial(classifier, command=made_by(argv)), args, interrupted="nothing is written")
+    return run_command(
+        partial(denoiser, command=made_by(argv)),
+        args,
+        interrupted="--resume goes on from the last evaluation",
+    )
+
+
+def made_by(argv: list[str]) -> str:
+    """The command that remakes a checkpoint."""
     processes = int(os.environ.get("WORLD_SIZE", 1))
     launcher = f"torchrun --nproc-per-node {processes}" if processes > 1 else "python"
-    command = f"{launcher} -m benchmark.train {shlex.join(argv)}"
-    try:
-        recipe = replace(recipes[args.command][args.problem], **given)
-        if args.command == "classifier":
-            train_classifier(args.problem, recipe, out, command, choose_device(args.device), args.data, args.seed)
-            return 0
-        work = args.work or Path("training") / args.problem
-        outputs = Outputs(out, work, args.every or max(1, recipe.images // 10), command, args.compact)
-        with Workers.joined(args.device) as workers:
-            measure = None
-            if args.fd:
-                train, test = (load_split(args.problem, s, workers.device, args.data).images for s in ("train", "test"))
-                features = problem_features(args.problem, workers.device)
-                measure = SampleMeasure(features, train, workers, args.fd, tuple(args.sigma_max), held_out=test)
-            train_denoiser(
-                problem=args.problem,
-                recipe=recipe,
-                outputs=outputs,
-                workers=workers,
-                data=args.data,
-                seed=args.seed,
-                resume=args.resume,
-                init=args.init,
-                measure=measure,
-                within=args.within,
-            )
-    except (DataError, ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        after = "; --resume goes on from the last evaluation" if args.command == "denoiser" else ", nothing written"
-        print(f"interrupted{after}", file=sys.stderr)
-        return 130
-    return 0
+    return f"{launcher} -m benchmark.train {shlex.join(argv)}"
+
+
+def classifier(args: argparse.Namespace, command: str) -> None:
+    """Train a classifier."""
+    recipe, device = recipe_of(args, CLASSIFIERS), choose_device(args.device)
+    train_classifier(args.problem, recipe, checkpoint(args), command, device, args.data, args.seed)
+
+
+def denoiser(args: argparse.Namespace, command: str) -> None:
+    """Train a denoiser, on all processes that `torchrun` started."""
+    recipe = recipe_of(args, DENOISERS)
+    work = args.work or Path("training") / args.problem
+    outputs = Outputs(checkpoint(args), work, args.every or max(1, recipe.images // 10), command, args.compact)
+    with Workers.joined(args.device) as workers:
+        train_denoiser(
+            problem=args.problem,
+            recipe=recipe,
+            outputs=outputs,
+            workers=workers,
+            data=args.data,
+            seed=args.seed,
+            resume=args.resume,
+            init=args.init,
+            measure=sample_measure(args, workers) if args.fd else None,
+            within=args.within,
+        )
+
+
+def recipe_of(args: argparse.Namespace, recipes: Mapping[str, Any]) -> Any:
+    """The recipe of the problem, with what the command line changes of it."""
+    given = {name: value for name in OVERRIDES if (value := getattr(args, name, None)) is not None}
+    if "ema" in given:
+        given["ema"] = tuple(given["ema"])
+    return replace(recipes[args.problem], **given)
+
+
+def checkpoint(args: argparse.Namespace) -> Path:
+    """Where the network is written."""
+    return args.out or Path("training") / args.problem / f"{args.command}.safetensors"
+
+
+def sample_measure(args: argparse.Namespace, workers: Workers) -> SampleMeasure:
+    """What measures the network's samples at every evaluation."""
+    train, test = (load_split(args.problem, s, workers.device, args.data).images for s in ("train", "test"))
+    features = problem_features(args.problem, workers.device)
+    return SampleMeasure(features, train, workers, args.fd, tuple(args.sigma_max), held_out=test)
 
 
 if __name__ == "__main__":

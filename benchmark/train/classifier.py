@@ -12,6 +12,7 @@ from benchmark.networks.checkpoint import save_network
 from benchmark.networks.classifier import Classifier
 from benchmark.train.images import as_float, load_split
 from benchmark.train.recipes import ClassifierRecipe
+from samplers.errors import UserError
 
 
 def augment(images: Tensor, recipe: ClassifierRecipe, generator: torch.Generator) -> Tensor:
@@ -57,11 +58,11 @@ def train_classifier(
 
     Raises:
         DataError: the data are missing.
-        ValueError: the data set has no labels.
+        UserError: the data set has no labels.
     """
     train, test = (load_split(problem, split, device, data) for split in ("train", "test"))
     if train.labels is None or test.labels is None:
-        raise ValueError(f"{problem}: has no labels, so no classifier can be trained on it")
+        raise UserError(f"{problem}: has no labels, so no classifier can be trained on it")
     torch.manual_seed(seed)
     generator = torch.Generator(device).manual_seed(seed)
     model = Classifier(recipe.network).to(device).to(memory_format=torch.channels_last)

@@ -20,6 +20,7 @@ from benchmark.train.recipes import DenoiserRecipe
 from benchmark.train.state import INDEX, read_state, write_state
 from benchmark.train.stepping import DenoiserTraining
 from benchmark.workers import Workers
+from samplers.errors import UserError
 
 CHECK = 50
 """Steps between two looks at the clock."""
@@ -98,7 +99,7 @@ def train_denoiser(
         within: seconds after which to stop, evaluate and save the state, for another run to go on.
 
     Raises:
-        ValueError: the state or the checkpoint cannot be used (one line).
+        UserError: the state or the checkpoint cannot be used (one line).
         DataError: the data are missing.
     """
     train, test = (load_split(problem, split, workers.device, data) for split in ("train", "test"))
@@ -122,7 +123,7 @@ def train_denoiser(
                 continue
             mean_loss = workers.mean(torch.stack(losses).mean())  # waits for the device
             if not math.isfinite(mean_loss):
-                raise ValueError(f"the loss is not finite after {training.seen:,} images; the files of before are kept")
+                raise UserError(f"the loss is not finite after {training.seen:,} images; the files of before are kept")
             training.seconds += time.perf_counter() - started
             rate = len(losses) * recipe.batch / (time.perf_counter() - started)
             losses.clear()
@@ -150,7 +151,7 @@ def begin(training: DenoiserTraining, work: Path, resume: bool, init: Path | Non
     """Give ``training`` the weights that it starts from: of a checkpoint, of its state, or random ones.
 
     Raises:
-        ValueError: they cannot be used, or a training is there already; one line.
+        UserError: they cannot be used, or a training is there already; one line.
     """
     if init is not None:
         tensors, metadata = read_checkpoint(init)
@@ -160,7 +161,7 @@ def begin(training: DenoiserTraining, work: Path, resume: bool, init: Path | Non
     if resume:
         read_state(training, work)
     elif (work / INDEX).exists():
-        raise ValueError(
+        raise UserError(
             f"{work / INDEX} is of a training: --resume goes on with it; remove it, or give another --work, "
             "to begin anew"
         )
@@ -182,7 +183,7 @@ def keep(
     """Append to the log, save the state, draw a grid of samples of ``average``, write it as the checkpoint.
 
     Raises:
-        ValueError: they cannot be written; one line.
+        UserError: they cannot be written; one line.
     """
     recipe = training.recipe
     stated = {**stated, "command": outputs.command, "images_seen": training.seen, **record}
@@ -198,5 +199,5 @@ def keep(
         save_grid(grid, outputs.work / f"samples-{training.seen:09d}.png")
     except OSError as error:
         reason = error.strerror or error
-        raise ValueError(f"{outputs.work}: cannot be written ({reason}); --resume goes on from there") from None
+        raise UserError(f"{outputs.work}: cannot be written ({reason}); --resume goes on from there") from None
     save_network(outputs.checkpoint, average.network, dtype=getattr(torch, recipe.store), **stated)

@@ -9,7 +9,7 @@ that rounding and discretisation are seen beside the network's own part.
     torchrun --nproc-per-node 2 -m benchmark.train.dissect ...
 """
 
-import json
+import argparse
 import sys
 import time
 from collections.abc import Sequence
@@ -20,14 +20,15 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from benchmark.commands import command_line
-from benchmark.data.arrays import DataError
+from benchmark.commands import command_line, run_command
 from benchmark.networks.checkpoint import load_denoiser, sha256
 from benchmark.records import environment
+from benchmark.records.files import write_json
 from benchmark.train.evaluate import SampleMeasure, edm_levels, problem_features, to_uint8
 from benchmark.train.images import as_float, load_split
 from benchmark.workers import Workers, gather_rows
 from samplers.base import Denoiser
+from samplers.errors import UserError
 from samplers.heun import Heun
 from samplers.noise import ShardNoise
 
@@ -61,12 +62,12 @@ def dissect(
     """One entry per run of :func:`plan`: ``fd``, and ``rms`` of pixels in [-1, 1] to the first run where both sample.
 
     Raises:
-        ValueError: ``count`` cannot be dealt evenly to the processes, or the split has fewer images.
+        UserError: ``count`` cannot be dealt evenly to the processes, or the split has fewer images.
     """
     held_out = as_float(load_split(problem, "test", workers.device).images)
     batch = min(BATCH, count // workers.count)
     if not 0 < count <= len(held_out) or count % (batch * workers.count):
-        raise ValueError(
+        raise UserError(
             f"--count must be at most {len(held_out)} and a multiple of {batch * workers.count}, got {count}"
         )
     mine = {k: x for k, x in enumerate(held_out[:count].split(batch)) if k % workers.count == workers.rank}
@@ -101,19 +102,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--dtype", nargs="+", default=["bfloat16", "float32"], choices=sorted(DTYPES))
     parser.add_argument("--device")
     parser.add_argument("--out", type=Path, help="write the record here")
-    a = parser.parse_args(arguments)
-    try:
-        with Workers.joined(a.device) as workers:
-            torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False  # float32 means float32
-            record: dict[str, Any] = {"checkpoint": sha256(a.checkpoint), "problem": a.problem, "count": a.count}
-            record["environment"] = environment.describe(str(workers.device))
-            record["runs"] = dissect(a.checkpoint, a.problem, a.count, plan(a.levels, a.dtype, a.every), workers)
-            if a.out and workers.rank == 0:
-                a.out.write_text(json.dumps(record, indent=1) + "\n")
-    except (DataError, ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
+    return run_command(measure, parser.parse_args(arguments))
+
+
+def measure(a: argparse.Namespace) -> None:
+    """Dissect, and write the record where it was asked for."""
+    with Workers.joined(a.device) as workers:
+        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False  # float32 means float32
+        record: dict[str, Any] = {"checkpoint": sha256(a.checkpoint), "problem": a.problem, "count": a.count}
+        record["environment"] = environment.describe(str(workers.device))
+        record["runs"] = dissect(a.checkpoint, a.problem, a.count, plan(a.levels, a.dtype, a.every), workers)
+        if a.out and workers.rank == 0:
+            write_json(a.out, record)
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from benchmark.networks.features import MobileNetFeatures
 from benchmark.train.images import as_float
 from benchmark.workers import Workers, gather_rows
 from samplers.base import Denoiser
+from samplers.errors import UserError
 from samplers.heun import Heun
 from samplers.noise import ShardNoise, make_grid
 
@@ -134,7 +135,7 @@ class SampleMeasure:
         held_out: Tensor | None = None,
     ):
         if count < workers.count:
-            raise ValueError(f"{count} samples are too few for {workers.count} processes")
+            raise UserError(f"{count} samples are too few for {workers.count} processes")
         self.features, self.workers, self.count, self.sigma_max = features, workers, count, sigma_max
         self.shape = tuple(train.shape[1:])
         own = train[workers.rank :: workers.count]

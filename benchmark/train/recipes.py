@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from benchmark.networks.classifier import ClassifierConfig
 from benchmark.networks.unet import UNetConfig
+from samplers.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -50,9 +51,9 @@ class DenoiserRecipe:
         _require(self, "positive", lambda value: value > 0, "images", "batch", "lr", "warmup", "clip", "p_std")
         _require(self, "at least 0", lambda value: value >= 0, "weight_decay", "settle")
         if not self.ema or not all(value >= 0 for value in self.ema) or len(set(self.ema)) < len(self.ema):
-            raise ValueError(f"ema must be half-lives of at least 0, all different, got {list(self.ema)}")
+            raise UserError(f"ema must be half-lives of at least 0, all different, got {list(self.ema)}")
         if self.optimiser not in ("muon", "adam"):
-            raise ValueError(f"optimiser must be muon or adam, got {self.optimiser}")
+            raise UserError(f"optimiser must be muon or adam, got {self.optimiser}")
         _require(self, "above 0 and at most 1", lambda value: 0 < value <= 1, "decay")
         _require(self, "at least 0 and below 1", lambda value: 0 <= value < 1, "dropout")
 
@@ -87,10 +88,10 @@ class ClassifierRecipe:
 
 
 def _require(recipe: object, what: str, holds: Callable[[float], bool], *names: str) -> None:
-    """Raise ValueError, in one line, for the first of the named settings that is not so."""
+    """Raise UserError for the first of the named settings that is not so."""
     for name in names:
         if not holds(value := getattr(recipe, name)):  # not so either where it is NaN
-            raise ValueError(f"{name.replace('_', '-')} must be {what}, got {value}")
+            raise UserError(f"{name.replace('_', '-')} must be {what}, got {value}")
 
 
 DENOISERS = {

@@ -7,7 +7,7 @@ The floor is arithmetic: floating-point operations of the network (forward, and 
 rate of a bf16 matrix product measured in the same run. Images are random bytes: their content does not change the time.
 """
 
-import json
+import argparse
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -18,13 +18,15 @@ import torch
 import torch.distributed as dist
 from torch.utils.flop_counter import FlopCounterMode
 
-from benchmark.commands import command_line
+from benchmark.commands import command_line, run_command
 from benchmark.networks.replay import Replayed
 from benchmark.networks.unet import Denoiser, UNet, UNetConfig
 from benchmark.records import environment
+from benchmark.records.files import write_json
 from benchmark.train.recipes import DENOISERS
 from benchmark.train.stepping import DenoiserTraining
 from benchmark.workers import Workers
+from samplers.errors import UserError
 
 SIDE = 8192
 
@@ -92,10 +94,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--seconds", type=float, default=8.0, help="of each measurement (default: 8)")
     parser.add_argument("--batch", type=int, default=2000, help="images of one evaluation (default: 2000)")
     parser.add_argument("--save", type=Path, help="write the record here")
-    a = parser.parse_args(arguments)
+    return run_command(show, parser.parse_args(arguments))
+
+
+def show(a: argparse.Namespace) -> None:
+    """Measure, print, and write the record where it was asked for."""
     if not torch.cuda.is_available():
-        print("error: the rates are those of a CUDA GPU, and there is none", file=sys.stderr)
-        return 2
+        raise UserError("the rates are those of a CUDA GPU, and there is none")
     with Workers.joined() as workers:
         found = measure(workers, a.seconds, a.batch)
     if workers.rank == 0:
@@ -103,8 +108,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for what, rate in (("training", "training_images_per_second"), ("evaluations", "evaluations_per_second")):
             print(f"{what}: {found[rate]:,.0f} a second, {found[f'{what}_tflops'] / found['matmul_tflops']:.0%} of it")
         if a.save:
-            a.save.write_text(json.dumps(found, indent=1) + "\n")
-    return 0
+            write_json(a.save, found)
 
 
 if __name__ == "__main__":

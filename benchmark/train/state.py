@@ -14,7 +14,9 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from benchmark.networks.checkpoint import cut
+from benchmark.records.files import write_json
 from benchmark.train.stepping import DenoiserTraining
+from samplers.errors import UserError
 
 PART = 16 * 2**20
 """Bytes of a part at most, unless a single tensor is larger."""
@@ -41,9 +43,7 @@ def write_state(training: DenoiserTraining, folder: Path, compact: bool = False)
             name = f"state-{training.step:07d}-{number:02d}.safetensors"
             (folder / name).write_bytes(data)
             parts[name] = hashlib.sha256(data).hexdigest()
-        scratch = folder / f"{INDEX}.tmp"
-        scratch.write_text(json.dumps({**training.facts(), "parts": parts}, indent=1) + "\n")
-        scratch.replace(folder / INDEX)
+        write_json(folder / INDEX, {**training.facts(), "parts": parts})
     except OSError:
         _remove_parts(folder, except_for=_named(folder))
         raise
@@ -54,7 +54,7 @@ def read_state(training: DenoiserTraining, folder: Path) -> None:
     """Make ``training`` go on from the state in ``folder``.
 
     Raises:
-        ValueError: there is none, or it cannot be used; one line.
+        UserError: there is none, or it cannot be used.
     """
     index = folder / INDEX
     try:
@@ -70,9 +70,9 @@ def read_state(training: DenoiserTraining, folder: Path) -> None:
         missing = (
             "nothing to resume from" if not index.exists() else f"cannot resume from it ({error.filename} is missing)"
         )
-        raise ValueError(f"{index}: {missing}") from None
+        raise UserError(f"{index}: {missing}") from None
     except (OSError, KeyError, TypeError, AttributeError, ValueError, SafetensorError) as error:
-        raise ValueError(f"{index}: cannot resume from it ({str(error).splitlines()[0]})") from None
+        raise UserError(f"{index}: cannot resume from it ({str(error).splitlines()[0]})") from None
 
 
 def _stored(tensors: dict[str, Tensor], compact: bool) -> dict[str, Tensor]:
@@ -97,6 +97,6 @@ def _named(folder: Path) -> set[str]:
 
 def _remove_parts(folder: Path, except_for: set[str]) -> None:
     """Remove parts that belong to no state any more."""
-    for path in [*folder.glob("state-*.safetensors"), folder / f"{INDEX}.tmp"]:
+    for path in [*folder.glob("state-*.safetensors"), *folder.glob(f".{INDEX}.*")]:
         if path.name not in except_for:
             path.unlink(missing_ok=True)

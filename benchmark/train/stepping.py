@@ -14,6 +14,7 @@ from benchmark.train.images import as_float
 from benchmark.train.muon import Muon
 from benchmark.train.recipes import DenoiserRecipe
 from benchmark.workers import Workers
+from samplers.errors import UserError
 
 ADAM = ("exp_avg", "exp_avg_sq")
 """What Adam remembers of a weight."""
@@ -30,12 +31,12 @@ class DenoiserTraining:
     for Python.
 
     Raises:
-        ValueError: the processes cannot share a step's images equally.
+        UserError: the processes cannot share a step's images equally.
     """
 
     def __init__(self, recipe: DenoiserRecipe, images: Tensor, workers: Workers, seed: int = 0):
         if recipe.batch % workers.count:
-            raise ValueError(f"{workers.count} processes cannot share a batch of {recipe.batch} images equally")
+            raise UserError(f"{workers.count} processes cannot share a batch of {recipe.batch} images equally")
         torch.manual_seed(seed)
         self.recipe, self.images, self.workers, self.seed, self.step = recipe, images, workers, seed, 0
         self.seconds, self.images_before = 0.0, 0

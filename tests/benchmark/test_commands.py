@@ -1,7 +1,10 @@
 """Every command line complains in one line, and ends at once and quietly where it is interrupted."""
 
+import argparse
+import errno
 import importlib
 import os
+import pkgutil
 import signal
 import subprocess
 import sys
@@ -11,7 +14,10 @@ from pathlib import Path
 import pytest
 from tqdm import tqdm
 
+import benchmark
+from benchmark.commands import run_command
 from benchmark.running.processes import processes
+from samplers.errors import OptionError, UserError
 
 METRICS = ("metrics.checks.speed", "metrics.checks.corruptions", "metrics.checks.parity", "metrics.images.reference")
 COMMANDS = ("run", "bound.__main__", "report.__main__", "evaluate", "train.__main__", "data.__main__", *METRICS)
@@ -88,3 +94,53 @@ def test_an_interrupted_report_says_so_in_one_line(tmp_path):
     _, said = report.communicate(timeout=60)
     assert report.returncode == 130
     assert said == "interrupted: the same command makes everything anew\n"
+
+
+def ended_by(error, capsys):
+    """Exit code, standard output and standard error of a command whose work raises `error`."""
+
+    def work(options):
+        print("begun")
+        raise error
+
+    return run_command(work, argparse.Namespace(), "go on"), *capsys.readouterr()
+
+
+@pytest.mark.parametrize(
+    "error, code, said",
+    [
+        (UserError("wrong\n  and how to mend it"), 2, "error: wrong and how to mend it\n"),
+        (OptionError("no such option"), 2, "error: no such option\n"),
+        (OSError(errno.ENOSPC, "No space left on device", "x/y"), 2, "error: x/y: No space left on device\n"),
+        (KeyboardInterrupt(), 130, "interrupted: go on\n"),
+    ],
+)
+def test_what_a_user_can_mend_gets_one_line(error, code, said, capsys):
+    assert ended_by(error, capsys) == (code, "begun\n", said)
+
+
+def test_a_reader_of_the_output_may_leave():
+    listed = subprocess.Popen(
+        [sys.executable, "-m", "benchmark.run", "--list"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    listed.stdout.close()
+    assert listed.stderr.read() == ""
+    assert listed.wait(60) == 0
+
+
+@pytest.mark.parametrize("bug", [ValueError("not the user's"), RuntimeError("a bug"), OSError("of a library")])
+def test_a_bug_keeps_its_traceback(bug, capsys):
+    with pytest.raises(type(bug)):
+        ended_by(bug, capsys)
+
+
+def test_every_error_of_the_benchmark_that_names_a_users_mistake_is_one():
+    for module in pkgutil.walk_packages(benchmark.__path__, "benchmark."):
+        if module.name.endswith(("__main__", "norm_triton")):
+            continue
+        for name, found in vars(importlib.import_module(module.name)).items():
+            if isinstance(found, type) and found.__module__ == module.name and issubclass(found, ValueError):
+                assert issubclass(found, UserError), f"{module.name}.{name}"

@@ -7,16 +7,16 @@ Real test images are damaged (noise, blur, JPEG), blended in pairs (mode mixture
 says?), and .png/.pdf.
 """
 
+import argparse
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from benchmark.commands import command_line
+from benchmark.commands import command_line, run_command
 from benchmark.data.arrays import ImageSet, open_images
 from benchmark.metrics.checks import corrupting
 from benchmark.metrics.extractors import make_extractor
@@ -25,6 +25,7 @@ from benchmark.metrics.images.judging import Judge
 from benchmark.metrics.images.reference import Reference
 from benchmark.metrics.images.samples import from_array
 from benchmark.records.cache import cache_folder
+from benchmark.workers import choose_device
 
 METRICS = ("fd", "kd", "pr", "is", "mmr", "novelty")
 LEVELS: dict[str, tuple[float, ...]] = {
@@ -149,15 +150,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--count", type=int, default=1000, help="images at each level")
     parser.add_argument("--extractor", default="cifar10_resnet20", help="features, and with its logits the classifier")
     parser.add_argument("--classifier", help="another network for mode mixture and Inception score")
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--device", help="cpu, cuda, cuda:1, ... (default: a GPU if there is one)")
     parser.add_argument("--out", type=Path, default=Path("results/metrics"))
     parser.add_argument("--draw-only", action="store_true", help="draw again from corruptions.csv")
-    a = parser.parse_args(arguments)
+    return run_command(respond, parser.parse_args(arguments))
+
+
+def respond(a: argparse.Namespace) -> None:
+    """Measure the responses to damage unless they are only to be drawn again; write the table and the figure."""
     a.out.mkdir(parents=True, exist_ok=True)
     csv = a.out / "corruptions.csv"
     if not a.draw_only:
-        data, extractor = open_images("cifar10"), make_extractor(a.extractor, device=a.device)
-        classifier = make_extractor(a.classifier, device=a.device) if a.classifier else extractor
+        device = choose_device(a.device)
+        data, extractor = open_images("cifar10"), make_extractor(a.extractor, device=device)
+        classifier = make_extractor(a.classifier, device=device) if a.classifier else extractor
         train, test = (Reference(data, split, extractor, cache_folder(), True) for split in ("train", "test"))
         pd.DataFrame(measure(data, Judge(extractor, train, None, classifier, test), a.count)).to_csv(csv, index=False)
     table = pd.read_csv(csv)
@@ -165,7 +171,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     (a.out / "corruptions.md").write_text("\n".join(lines) + "\n")
     draw(table, a.extractor, a.out / "corruptions")
     print("\n".join(lines))
-    return 0
 
 
 if __name__ == "__main__":

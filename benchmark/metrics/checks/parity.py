@@ -6,6 +6,7 @@
 and in a small extractor registered with torch-fidelity, whose own pipeline is also run from images to numbers.
 """
 
+import argparse
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from benchmark.commands import command_line
+from benchmark.commands import command_line, run_command
 from benchmark.data.arrays import open_images
 from benchmark.metrics.checks.corrupting import blur
 from benchmark.metrics.extractors import Extractor, make_extractor
@@ -141,15 +142,19 @@ def _activations(images: np.ndarray, extractor: Extractor) -> tuple[Tensor, Tens
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Write parity.csv and parity.md; 0 if all agree to 1e-4 relative."""
-    import scipy
-
-    import benchmark.metrics.extractors.example  # noqa: F401  (registers itself with torch-fidelity)
-
     parser = command_line("benchmark.metrics.checks.parity", main.__doc__)
     parser.add_argument("--count", type=int, default=5000)
     parser.add_argument("--out", type=Path, default=Path("results/metrics"))
     parser.add_argument("--extractors", nargs="+", default=["mobilenet_v2", "torch-fidelity:example"])
-    a = parser.parse_args(arguments)
+    return run_command(compare, parser.parse_args(arguments))
+
+
+def compare(a: argparse.Namespace) -> int:
+    """Compare, write the table, and print it."""
+    import scipy
+
+    import benchmark.metrics.extractors.example  # noqa: F401  (registers itself with torch-fidelity)
+
     table = pd.DataFrame(rows(a.count, a.extractors)).assign(scipy=scipy.__version__)
     a.out.mkdir(parents=True, exist_ok=True)
     csv = a.out / "parity.csv"

@@ -9,6 +9,7 @@ cached) before the clock starts. Two passes: the first warms up. Prints seconds 
 --save also keeps them, with the values and the machine.
 """
 
+import argparse
 import json
 import time
 from collections.abc import Sequence
@@ -18,7 +19,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from benchmark.commands import command_line
+from benchmark.commands import command_line, run_command
 from benchmark.data.arrays import open_images
 from benchmark.metrics.base import Estimate
 from benchmark.metrics.checks.corrupting import noise
@@ -30,6 +31,7 @@ from benchmark.metrics.images.reference import Reference
 from benchmark.metrics.images.samples import Images, from_array
 from benchmark.records import environment
 from benchmark.records.cache import cache_folder
+from benchmark.records.files import write_json
 from benchmark.workers import Workers
 
 METRICS = ("fd", "kd", "pr", "is", "mmr", "novelty")
@@ -74,13 +76,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--count", type=int, default=50_000)
     parser.add_argument("--extractor", default="mobilenet_v2")
     parser.add_argument("--classifier", default="cifar10_resnet56")
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--device", help="cpu, cuda, cuda:1, ... (default: a GPU if there is one)")
     parser.add_argument("--batch", type=int, default=1000)
     parser.add_argument("--limit-seconds", type=float, default=30.0)
     parser.add_argument("--save", type=Path, help="write the values, to compare another run with")
     parser.add_argument("--compare", type=Path, help="values of another run: must agree to 1e-6 relative")
-    a = parser.parse_args(arguments)
-    good = True
+    return run_command(check, parser.parse_args(arguments))
+
+
+def check(a: argparse.Namespace) -> int:
+    """Time two passes and compare; 0 if the second kept the limit and agreed."""
     with Workers.joined(a.device) as workers:
         judge = prepare(workers.device, a.extractor, a.classifier, workers.first)
         pixels = np.array(open_images("cifar10").images("train")[: a.count])
@@ -103,7 +108,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             record["largest_relative_difference"] = difference
         if a.save and workers.first:
             record["values"] = {name: e.value for name, e in values.items()}
-            a.save.write_text(json.dumps(record, indent=1) + "\n")
+            write_json(a.save, record)
     return 0 if good else 1
 
 

@@ -123,11 +123,12 @@ def test_a_torn_record_is_none(pictures, whole, tmp_path, reads, torn):
 
 
 def test_json_files_are_written_as_a_whole_or_not_at_all(pictures, whole, tmp_path, monkeypatch):
-    def dies_halfway(path, text):
-        path.write_bytes(text[: len(text) // 2].encode())
+    def dies_halfway(path, data):
+        with path.open("wb") as file:
+            file.write(data[: len(data) // 2])
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(prepare.Path, "write_text", dies_halfway)
+    monkeypatch.setattr(prepare.Path, "write_bytes", dies_halfway)
     assert church(tmp_path, pictures) == 130
     assert not any((tmp_path / NAME / name).exists() for name in ("dataset.json", "dataset.json.part"))
     monkeypatch.undo()

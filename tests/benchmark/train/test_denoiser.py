@@ -197,7 +197,7 @@ def test_samples_do_not_depend_on_the_number_of_processes():
         ("classifier --problem cifar10 --data /nowhere", "no data in"),
         ("denoiser --problem digits --decay 1.5", "decay must be above 0 and at most 1"),
         ("denoiser --problem digits --dropout 1", "dropout must be at least 0 and below 1"),
-        ("denoiser --problem digits --device gpu", "unknown device 'gpu'"),
+        ("denoiser --problem digits --device gpu", "can't work on device 'gpu'"),
         ("classifier --problem digits --lr nan", "lr must be positive"),
     ],
 )
