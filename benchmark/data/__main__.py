@@ -4,12 +4,15 @@ import argparse
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from benchmark.commands import CommandLine, run_command
 from benchmark.data.arrays import DataError, data_root, open_images
-from benchmark.data.prepare import Source, check_hashes, open_source, split_by_count, split_celeba, write_dataset
+from benchmark.data.decoding import AS_STORED, Decoding
+from benchmark.data.prepare import check_hashes, plan, split_by_count, split_celeba, write_dataset
+from benchmark.data.sources import Source, open_source
 
 
 @dataclass(frozen=True)
@@ -40,15 +43,26 @@ def parser() -> argparse.ArgumentParser:
     commands = top.add_subparsers(dest="command", required=True)
     prepare = commands.add_parser("prepare", help="write a data set; an interrupted one goes on where it stopped")
     prepare.add_argument("name", choices=KNOWN, help="which data set")
-    prepare.add_argument("--from", dest="source", type=Path, metavar="PATH", help="folder of images, .zip, or LMDB")
+    prepare.add_argument(
+        "--from", dest="source", type=Path, metavar="PATH", help="folder of images, .zip, .tar, or LMDB"
+    )
     prepare.add_argument("--size", type=int, help="side in pixels (default: 64; CIFAR-10: 32, CelebA-HQ: 256)")
     prepare.add_argument("--crop", choices=("none", "centre", "celeba"), help="default: the customary one")
-    prepare.add_argument("--test", type=int, help="images kept apart at the end (LSUN, CelebA-HQ; default 1000)")
+    prepare.add_argument("--test", type=int, help="images kept apart, at random (LSUN, CelebA-HQ; default 1000)")
+    add_decoding(prepare)
     listed = commands.add_parser("list", help="show what is there")
     listed.add_argument("--check", action="store_true", help="compare every array with its stated SHA-256")
     for command in (prepare, listed):
         command.add_argument("--data", metavar="ROOT", help="data root (default: $DPMOT_DATA, else ~/.cache/dpmot)")
     return top
+
+
+def add_decoding(arguments: argparse.ArgumentParser) -> None:
+    """Add the options that say how image files are decoded."""
+    add = arguments.add_argument
+    add("--orientation", choices=("stored", "upright"), default="stored", help="turn images as their EXIF says, or not")
+    ways = "colours under transparent pixels: those stored, or of an image laid over white or black"
+    add("--transparency", choices=("stored", "white", "black"), default="stored", help=ways)
 
 
 def prepare_cifar10(folder: Path, source: Path | None) -> None:
@@ -66,7 +80,8 @@ def prepare_cifar10(folder: Path, source: Path | None) -> None:
     images = np.concatenate([part.data for part in parts.values()])
     splits = {"train": list(range(len(parts["train"].data)))}
     splits["test"] = list(range(len(splits["train"]), len(images)))
-    every = Source([f"image {i}" for i in range(len(images))], lambda i: images[i], "CIFAR-10, torchvision")
+    by_name = {f"image {i}": image for i, image in enumerate(images)}
+    every = Source(list(by_name), by_name.__getitem__, "CIFAR-10, torchvision")
     write_dataset(folder, every, splits, "none", 32, {split: part.targets for split, part in parts.items()})
 
 
@@ -80,21 +95,34 @@ def prepare(args: argparse.Namespace) -> str:
         raise DataError("cifar10: images are 32×32 and not cropped")
     name = "cifar10" if args.name == "cifar10" else f"{args.name.replace('-', '_')}{size}"
     folder = data_root(args.data) / name
-    if (folder / "dataset.json").exists():
-        there = open_images(name, folder.parent).info.get("crop")
-        if there and args.crop and there != args.crop:
-            raise DataError(f"{folder}: already there with crop '{there}'; remove it, or give another --data")
-        return f"{folder}: already there"
+    there = (folder / "dataset.json").exists()
     if args.name == "cifar10":
-        prepare_cifar10(folder, args.source)
-    else:
-        if args.source is None:
+        if not there:
+            prepare_cifar10(folder, args.source)
+        return f"{folder}: already there" if there else f"wrote {folder}"
+    if args.source is None:
+        if not there:
             raise DataError(f"{args.name}: give --from PATH: {known.advice}")
-        source = open_source(args.source)
-        test = known.test if args.test is None else args.test
-        splits = split_celeba(source.names) if args.name == "celeba" else split_by_count(source.names, test)
-        write_dataset(folder, source, splits, crop, size)
-    return f"wrote {folder}"
+        compare(folder, {"crop": args.crop, "test_images": args.test})
+        return f"{folder}: already there"
+    source, how = open_source(args.source), Decoding(args.orientation, args.transparency)
+    test = known.test if args.test is None else args.test
+    splits = split_celeba(source.names) if args.name == "celeba" else split_by_count(source.names, test)
+    if there:
+        compare(folder, plan(source, splits, crop, size, how) | vars(how))
+        return f"{folder}: already there"
+    notes = write_dataset(folder, source, splits, crop, size, how=how)
+    return "\n".join([f"wrote {folder}", *(f"  {note}" for note in notes)])
+
+
+def compare(folder: Path, wanted: dict[str, Any]) -> None:
+    """Raise DataError where the data set that is there states something else than is wanted (None: nothing)."""
+    stated = open_images(folder.name, folder.parent).info
+    for key, value in wanted.items():
+        found = stated.get(key, {"test_images": 0, **vars(AS_STORED)}.get(key, value))  # other makers state less
+        if value is not None and found != value:
+            shown = f"{key} '{found}', not '{value}'" if key != "images" else "other images than --from names"
+            raise DataError(f"{folder}: already there with {shown}; remove it, or give another --data")
 
 
 def show(root: Path, check: bool) -> int:

@@ -1,4 +1,4 @@
-"""Preparing image data: from downloads, folders, zips and LMDBs to the arrays that the suite reads.
+"""Preparing image data: from downloads, folders, archives and LMDBs to the arrays that the suite reads.
 
 Images are appended one by one to ``<split>.npy``, whose length tells how far it got; ``dataset.json.part`` says what is
 being written. The same preparation goes on where it was interrupted, any other starts anew. ``dataset.json`` comes
@@ -9,92 +9,20 @@ import hashlib
 import io
 import json
 import os
-import zipfile
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+import posixpath
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 from tqdm import tqdm
 
 from benchmark.data.arrays import DataError
+from benchmark.data.decoding import AS_STORED, Decoding
+from benchmark.data.reader import decode_image, told
+from benchmark.data.sources import Source
 from benchmark.records.files import write_json
-
-SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".ppm"}
-
-
-@dataclass(frozen=True)
-class Source:
-    """Encoded or decoded images in a fixed order.
-
-    Attributes:
-        names: one an image, for messages and for splits.
-        read: index -> file contents, or an array [H, W, 3].
-        described: where the images come from, for ``dataset.json``.
-        place: where they lie on this machine, which tells sources of the same names apart.
-    """
-
-    names: list[str]
-    read: Callable[[int], bytes | np.ndarray]
-    described: str
-    place: str = ""
-
-
-def open_source(path: Path) -> Source:
-    """Images in a folder (with its subfolders), a zip, or an LSUN LMDB, sorted by name.
-
-    Raises:
-        DataError: nothing there, no images in it, or the package that reads it is missing.
-    """
-    path = path.absolute()  # "." has no name
-    if path.is_dir() and (path / "data.mdb").exists():
-        return _lmdb(path)
-    if path.is_dir():
-        names = _images_among(file.relative_to(path).as_posix() for file in path.rglob("*") if not file.is_dir())
-        source = Source(names, lambda i: (path / names[i]).read_bytes(), path.name, str(path.resolve()))
-    elif path.suffix.lower() == ".zip" and path.is_file():
-        try:
-            archive = zipfile.ZipFile(path)
-        except zipfile.BadZipFile:
-            raise DataError(f"{path}: damaged, or no zip") from None
-        names = _images_among(member.filename for member in archive.infolist() if not member.is_dir())
-        source = Source(names, lambda i: archive.read(names[i]), path.name, str(path.resolve()))
-    else:
-        raise DataError(f"{path}: expected a folder of images, a .zip, or an LMDB folder")
-    if not source.names:
-        raise DataError(f"{path}: no images in it (looked for {', '.join(sorted(SUFFIXES))})")
-    return source
-
-
-def _images_among(names: Iterable[str]) -> list[str]:
-    """Those that end like images, sorted; hidden files (macOS puts a ``._x.png`` beside each ``x.png``) are none."""
-    return sorted(n for n in names if Path(n).suffix.lower() in SUFFIXES and not Path(n).name.startswith("."))
-
-
-def _lmdb(path: Path) -> Source:
-    """The LMDB of an LSUN category: values are encoded images."""
-    try:
-        import lmdb
-    except ImportError:
-        raise DataError(f"{path}: reading an LMDB needs the package lmdb: pip install lmdb") from None
-    try:
-        environment = lmdb.open(str(path), readonly=True, lock=False, readahead=False)
-    except lmdb.Error as error:
-        raise DataError(f"{path}: damaged, or no LMDB ({error})") from None
-    found = (path / "data.mdb").stat().st_size
-    stated = environment.stat()["psize"] * (environment.info()["last_pgno"] + 1)
-    if found < stated:  # it is memory-mapped: reading beyond its end would kill the process
-        raise DataError(f"{path}: cut short, data.mdb has {found:,} of {stated:,} bytes")
-    with environment.begin() as transaction:
-        keys = [bytes(key) for key in transaction.cursor().iternext(keys=True, values=False)]
-
-    def read(i: int) -> bytes:
-        with environment.begin() as transaction:
-            return transaction.get(keys[i]) or b""
-
-    return Source([key.decode("ascii", "replace") for key in keys], read, path.name, str(path.resolve()))
 
 
 def crop_and_resize(image: Image.Image, crop: str, size: int) -> np.ndarray:
@@ -118,28 +46,25 @@ def crop_and_resize(image: Image.Image, crop: str, size: int) -> np.ndarray:
     return np.asarray(image)
 
 
-def decode(source: Source, i: int) -> Image.Image:
-    """Image i, in RGB.
+def decode(source: Source, i: int, how: Decoding = AS_STORED) -> tuple[Image.Image, list[str]]:
+    """Image i in RGB, and remarks on what was done with it.
 
     Raises:
         DataError: it is damaged or not there; the message names it.
     """
     try:
-        content = source.read(i)
-        if isinstance(content, np.ndarray):
-            return Image.fromarray(content)
-        with Image.open(io.BytesIO(content)) as image:
-            return image.convert("RGB")
-    except UnidentifiedImageError:
-        raise DataError(f"{source.names[i]}: damaged, or no image") from None
-    except Exception as error:  # zipfile, zlib, lmdb and Pillow's formats raise many kinds
-        raise DataError(f"{source.names[i]}: cannot be read ({error})") from None
+        return decode_image(source, i, how)
+    except DataError as error:
+        raise DataError(f"{source.names[i]}: {error}") from None
 
 
-def write_split(path: Path, source: Source, chosen: list[int], crop: str, size: int) -> str:
+def write_split(
+    path: Path, source: Source, chosen: list[int], crop: str, size: int, how: Decoding, remarks: list[str]
+) -> str:
     """Write the chosen images as an array file, after those that it holds; returns the SHA-256 of their bytes.
 
     Images are appended, and only whole ones count when it goes on, so neither a kill nor a full disk leaves a gap.
+    What is to be remarked on those that are read is appended to `remarks`.
 
     Raises:
         DataError: an image is damaged, or the disk is full (what is written so far is kept to go on from).
@@ -155,7 +80,9 @@ def write_split(path: Path, source: Source, chosen: list[int], crop: str, size: 
             file.write(header.getvalue())
             file.seek(start + done * image_bytes)
             for i in tqdm(chosen[done:], initial=done, total=len(chosen), desc=path.stem, unit="img"):
-                file.write(crop_and_resize(decode(source, i), crop, size).tobytes())
+                image, found = decode(source, i, how)
+                remarks += found
+                file.write(crop_and_resize(image, crop, size).tobytes())
             file.flush()
             os.fsync(file.fileno())
             file.seek(start)
@@ -165,11 +92,18 @@ def write_split(path: Path, source: Source, chosen: list[int], crop: str, size: 
 
 
 def split_by_count(names: list[str], test: int) -> dict[str, list[int]]:
-    """The last ``test`` images are kept apart."""
+    """Keep `test` images apart: those whose names have the lowest SHA-256.
+
+    So they are a random part even where names are sorted by class, and the same part wherever the images lie.
+    """
     if test >= len(names):
         raise DataError(f"{test} test images were asked for, but there are only {len(names)} images")
-    cut = len(names) - test
-    return {"train": list(range(cut)), **({"test": list(range(cut, len(names)))} if test else {})}
+    folders = {posixpath.dirname(name) for name in names}
+    shared = posixpath.commonpath(folders) if "" not in folders else "."
+    hashes = [hashlib.sha256(posixpath.relpath(name, shared or ".").encode()).digest() for name in names]
+    kept = set(sorted(range(len(names)), key=hashes.__getitem__)[:test])
+    train, apart = ([i for i in range(len(names)) if (i in kept) == asked] for asked in (False, True))
+    return {"train": train, **({"test": apart} if test else {})}
 
 
 def split_celeba(names: list[str]) -> dict[str, list[int]]:
@@ -183,6 +117,15 @@ def split_celeba(names: list[str]) -> dict[str, list[int]]:
     return {split: chosen for split, chosen in splits.items() if chosen}
 
 
+def plan(source: Source, splits: dict[str, list[int]], crop: str, size: int, how: Decoding) -> dict[str, Any]:
+    """All that determines a data set, as far as it is known before the images are read."""
+    info: dict[str, Any] = {"source": source.described, "crop": crop, "size": size, "resampling": "lanczos"}
+    info |= {f"{split}_images": len(chosen) for split, chosen in splits.items()}
+    if how != AS_STORED:
+        info |= vars(how)
+    return info | {"images": identity(source, splits)}
+
+
 def write_dataset(
     folder: Path,
     source: Source,
@@ -190,41 +133,49 @@ def write_dataset(
     crop: str,
     size: int,
     labels: dict[str, Any] | None = None,
-) -> None:
-    """Write all splits, labels where there are any, and ``dataset.json``."""
+    how: Decoding = AS_STORED,
+) -> list[str]:
+    """Write all splits, labels where there are any, and ``dataset.json``; returns notes on what was read."""
     folder.mkdir(parents=True, exist_ok=True)
-    info: dict[str, Any] = {"source": source.described, "crop": crop, "size": size, "resampling": "lanczos"}
-    info |= {f"{split}_images": len(chosen) for split, chosen in splits.items()}
-    _go_on_or_start_anew(folder, info | {"images": _identity(source, splits)})
+    info = plan(source, splits, crop, size, how)
+    resumed = _goes_on(folder, info | {"place": source.place})
+    remarks: list[str] = []
     for split, chosen in splits.items():
-        info[f"{split}_sha256"] = write_split(folder / f"{split}.npy", source, chosen, crop, size)
+        info[f"{split}_sha256"] = write_split(
+            folder / f"{split}.npy", source, chosen, crop, size, how=how, remarks=remarks
+        )
         if labels:
             np.save(folder / f"{split}_labels.npy", np.asarray(labels[split], dtype=np.int64))
-    write_json(folder / "dataset.json", info)
+    notes = [*source.notes, *told(remarks)]
+    if resumed:
+        notes.append("counts of files are of those read since the preparation went on")
+    write_json(folder / "dataset.json", info | ({"notes": notes} if notes else {}))
     (folder / "dataset.json.part").unlink(missing_ok=True)
+    return notes
 
 
-def _identity(source: Source, splits: dict[str, list[int]]) -> str:
-    """SHA-256 of where the images lie and which of them make up which split, by name and order."""
-    digest = hashlib.sha256(repr(source.place).encode())
+def identity(source: Source, splits: dict[str, list[int]]) -> str:
+    """SHA-256 of which images make up which split, by name and order."""
+    digest = hashlib.sha256()
     for split, chosen in splits.items():
         digest.update(repr((split, [source.names[i] for i in chosen])).encode())
     return digest.hexdigest()
 
 
-def _go_on_or_start_anew(folder: Path, plan: dict[str, Any]) -> None:
-    """Keep the arrays of an interrupted preparation with the same plan; delete those of any other."""
+def _goes_on(folder: Path, plan: dict[str, Any]) -> bool:
+    """Keep the arrays of an interrupted preparation with the same plan, if there was one; delete those of any other."""
     record = folder / "dataset.json.part"
     try:
         earlier = dict(json.loads(record.read_text()))
     except (FileNotFoundError, ValueError, TypeError):
         earlier = {}
     if earlier == plan:
-        return
+        return True
     for key in earlier | plan:
         if key.endswith("_images"):
             (folder / f"{key.removesuffix('_images')}.npy").unlink(missing_ok=True)
     write_json(record, plan)
+    return False
 
 
 def check_hashes(folder: Path, info: dict[str, Any]) -> Iterator[str]:

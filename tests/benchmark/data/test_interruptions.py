@@ -39,11 +39,11 @@ def reads(monkeypatch):
 
     done, original = Reads(), prepare.decode
 
-    def decode(source, i):
+    def decode(source, i, how):
         if len(done) >= done.limit:
             raise KeyboardInterrupt
         done.append(source.names[i])
-        return original(source, i)
+        return original(source, i, how)
 
     monkeypatch.setattr(prepare, "decode", decode)
     return done
@@ -154,9 +154,9 @@ def test_a_full_disk_is_one_line_and_what_was_written_is_kept(pictures, whole, t
 def test_the_array_never_has_gaps_that_a_full_disk_would_turn_into_a_bus_error(pictures, tmp_path, monkeypatch):
     lengths, original = [], prepare.decode
 
-    def decode(source, i):
+    def decode(source, i, how):
         lengths.append(sum(file.stat().st_size for file in (tmp_path / NAME).glob("*.npy*")))
-        return original(source, i)
+        return original(source, i, how)
 
     monkeypatch.setattr(prepare, "decode", decode)
     assert church(tmp_path, pictures) == 0

@@ -11,6 +11,7 @@ from PIL import Image
 
 from benchmark.data.__main__ import main
 from benchmark.data.arrays import DataError, open_images
+from benchmark.data.prepare import split_by_count
 
 
 def run(root, *arguments):
@@ -51,7 +52,7 @@ def test_zip_folder_and_lmdb_give_the_same_arrays(pictures, tmp_path):
         found.append(np.concatenate([data.images("train"), data.images("test")]))
     with Image.open(pictures / "000001.png") as image:
         square = image.crop((0, 20, 178, 198)).resize((32, 32), Image.Resampling.LANCZOS)
-    assert found[0].shape == (12, 32, 32, 3) and np.array_equal(found[0][0], np.asarray(square))
+    assert found[0].shape == (12, 32, 32, 3) and any(np.array_equal(image, np.asarray(square)) for image in found[0])
     assert all(np.array_equal(found[0], other) for other in found[1:])
 
 
@@ -130,15 +131,52 @@ def test_list_shows_what_is_there_and_finds_damage(pictures, tmp_path, capsys):
 
 def test_what_is_there_is_not_prepared_again(pictures, tmp_path, capsys):
     run(tmp_path, "celeba", "--from", pictures)
-    assert run(tmp_path, "celeba", "--from", "/nowhere") == 0
-    assert "already there" in capsys.readouterr().out
-    assert run(tmp_path, "celeba", "--from", pictures, "--crop", "celeba") == 0
-    assert run(tmp_path, "celeba", "--from", pictures, "--crop", "none") == 2
-    assert "already there with crop 'celeba'" in capsys.readouterr().err
+    before = (tmp_path / "celeba64" / "train.npy").stat().st_mtime_ns
+    assert run(tmp_path, "celeba") == run(tmp_path, "celeba", "--from", pictures, "--crop", "celeba") == 0
+    assert capsys.readouterr().out.count("already there") == 2
+    assert (tmp_path / "celeba64" / "train.npy").stat().st_mtime_ns == before
     (tmp_path / "celeba64" / "dataset.json").write_text("[]")
     assert run(tmp_path, "celeba", "--from", pictures) == 2
     assert main(["list", "--data", str(tmp_path)]) == 1
     assert "damaged (no JSON object)" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--crop", "none"), "already there with crop 'centre', not 'none'"),
+        (("--test", "3"), "already there with test_images '2', not '3'"),
+        (("--from", "{pictures}", "--test", "3"), "already there with"),
+        (("--from", "{fewer}", "--test", "2"), "already there with"),
+        (("--from", "{renamed}", "--test", "2"), "already there with other images than --from names"),
+        (
+            ("--from", "{pictures}", "--test", "2", "--orientation", "upright"),
+            "already there with orientation 'stored'",
+        ),
+        (("--from", "/nowhere"), "no such file or folder"),
+    ],
+)
+def test_another_preparation_than_the_one_that_is_there_is_refused(pictures, tmp_path, capsys, arguments, said):
+    """All that determines the data is compared: a message that they are there would be taken for these."""
+    for name, files in (("fewer", 11), ("renamed", 12)):
+        (tmp_path / name / "pictures").mkdir(parents=True)
+        for file in sorted(pictures.iterdir())[:files]:
+            target = file.name if name == "fewer" else f"x{file.name}"
+            (tmp_path / name / "pictures" / target).write_bytes(file.read_bytes())
+    places = {name: tmp_path / name / "pictures" for name in ("fewer", "renamed")} | {"pictures": pictures}
+    assert run(tmp_path, "lsun-church", "--from", pictures, "--size", "8", "--test", "2") == 0
+    again = [argument.format(**places) for argument in arguments]
+    assert run(tmp_path, "lsun-church", "--size", "8", *again) == 2
+    assert said in capsys.readouterr().err.strip().splitlines()[-1]
+
+
+def test_images_kept_apart_are_a_random_part_of_names_sorted_by_class():
+    names = [f"{label}/{number:04d}.png" for label in "abcdefghij" for number in range(1000)]
+    kept = split_by_count(names, 1000)["test"]
+    classes = np.bincount([i // 1000 for i in kept], minlength=10)
+    assert len(kept) == 1000 and classes.min() > 60 and classes.max() < 140  # ±4 deviations about 100
+    first = [i for i in kept if i < 5000]
+    assert first == split_by_count(names[:5000], len(first))["test"]
 
 
 @pytest.mark.parametrize(
