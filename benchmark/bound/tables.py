@@ -12,6 +12,7 @@ import pandas as pd
 from benchmark.bound.grid import FACTORS
 from benchmark.bound.mixtures import MIXTURES, exact_flow
 from benchmark.bound.slopes import WIDE, Slope, one_at_a_time
+from dpmot.bench.markdown import table as in_markdown
 
 TERMS = ("mass", "finite_targets", "discretisation", "score", "end_level")
 BOUNDS = {"high": "bound", "value": "bound_value", "low": "bound_low"}
@@ -262,12 +263,13 @@ def write(cells: pd.DataFrame, fitted: Sequence[Slope], folder: Path) -> None:
 
 def markdown(table: pd.DataFrame) -> str:
     """A table in Markdown, numbers to three digits."""
+    rows = table.itertuples(index=False, name=None)
+    return "\n".join(in_markdown([str(name) for name in table.columns], ([_shown(v) for v in row] for row in rows)))
 
-    def shown(value: Any) -> str:
-        if isinstance(value, float):
-            return "" if math.isnan(value) else f"{value:.3g}"
-        return "yes" if value is True else "no" if value is False else str(value)
 
-    lines = ["| " + " | ".join(map(str, table.columns)) + " |", "|" + "---|" * len(table.columns)]
-    lines += ["| " + " | ".join(map(shown, row)) + " |" for row in table.itertuples(index=False, name=None)]
-    return "\n".join(lines)
+def _shown(value: Any) -> str:
+    if isinstance(value, float):
+        return "" if math.isnan(value) else f"{value:.3g}"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return str(value)

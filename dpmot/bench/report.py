@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from . import curves, summary
+from . import curves, markdown, summary
 from .peers import batches
 from .race import ENDED, reached
 
@@ -72,23 +72,20 @@ def _race(record: dict[str, Any]) -> list[str]:
     runs, n = record["runs"], record["problem"]["n"]
     mine = {run["level"]: run for run in runs if run["solver"] == "dpmot"}
     levels = sorted(mine, reverse=True)
-    lines = [
-        *([f"{record['budget']:.3g} s each:", ""] if "budget" in record else []),
-        "| solver | setting | samples a step | " + " | ".join(f"{level:.0%}" for level in levels) + " | best TV |",
-        "|---|---|---|" + "---|" * (len(levels) + 1),
-    ]
+    head = ["solver", "setting", "samples a step", *(f"{level:.0%}" for level in levels), "best TV"]
     cells = [_spent(mine[level]["seconds"], mine[level]["samples"], n) for level in levels]
     cells = [cell if mine[level]["converged"] else "not reached" for cell, level in zip(cells, levels, strict=True)]
     best = min((mine[level]["judge"]["tv_bound"] for level in levels), default=float("nan"))
-    lines.append("| **dpmot** | default | | " + " | ".join(cells) + f" | {best:.3f} |")
+    rows = [["**dpmot**", "default", "", *cells, f"{best:.3f}"]]
     for run in runs:
         if run["solver"] != "dpmot":
             best = min((point["judge"]["tv_bound"] for point in run["curve"]), default=float("nan"))
             setting = f"{run['setting']} ({run['error'][:80]})" if run["error"] else run["setting"]
             cells = [_reached(run, mine[level], n) for level in levels]
             step = ", ".join(f"{samples:,}" for samples in batches(run["options"], n))
-            lines.append(f"| {run['solver']} | {setting} | {step} | " + " | ".join(cells) + f" | {best:.3f} |")
-    return [*lines, ""]
+            rows.append([run["solver"], setting, step, *cells, f"{best:.3f}"])
+    lead = [f"{record['budget']:.3g} s each:", ""] if "budget" in record else []
+    return [*lead, *markdown.table(head, rows), ""]
 
 
 def _reached(run: dict[str, Any], mine: dict[str, Any], n: int) -> str:
@@ -115,24 +112,29 @@ def _spent(seconds: float, samples: int, n: int) -> str:
 def _solves(records: dict[str, Any]) -> list[str]:
     if not records:
         return []
-    lines = [
-        "## dpmot alone", "",
-        "| targets | N | d | GPUs | TV ≤ | seconds | samples/N | χ² | certified TV | empty cells (by chance) "
-        "| judge's TV bound | SHA-256 of heights |",
-        "|---|---|---|---|---|---|---|---|---|---|---|---|",
-    ]  # fmt: skip
-    for record in records.values():
-        problem, sharded = record["problem"], ", targets sharded" if record.get("sharded") else ""
-        for run in record["runs"]:
-            found = run["certificate"]
-            mark = "" if run["converged"] else " (not reached)"
-            lines.append(
-                f"| {problem['targets']} | {problem['n']:,} | {problem['d']:,} | {record['ranks']} × "
-                f"{record['machine']['device']}{sharded} | {run['level']:.0%}{mark} | {run['seconds']:.2f} | "
-                f"{run['samples'] / problem['n']:.0f} | {found['chi2']:.2g} | {found['tv_bound']:.4f} | "
-                f"{_empty(found)} | {run['judge']['tv_bound']:.4f} | {run.get('heights_sha256', '–')[:8]} |"
-            )
-    return [*lines, ""]
+    head = ["targets", "N", "d", "GPUs", "TV ≤", "seconds", "samples/N", "χ²", "certified TV"]
+    head += ["empty cells (by chance)", "judge's TV bound", "SHA-256 of heights"]
+    rows = [_solve(record, run) for record in records.values() for run in record["runs"]]
+    return ["## dpmot alone", "", *markdown.table(head, rows), ""]
+
+
+def _solve(record: dict[str, Any], run: dict[str, Any]) -> list[str]:
+    """One solve as cells."""
+    problem, certificate = record["problem"], run["certificate"]
+    return [
+        problem["targets"],
+        f"{problem['n']:,}",
+        f"{problem['d']:,}",
+        f"{record['ranks']} × {record['machine']['device']}{', targets sharded' if record.get('sharded') else ''}",
+        f"{run['level']:.0%}{'' if run['converged'] else ' (not reached)'}",
+        f"{run['seconds']:.2f}",
+        f"{run['samples'] / problem['n']:.0f}",
+        f"{certificate['chi2']:.2g}",
+        f"{certificate['tv_bound']:.4f}",
+        _empty(certificate),
+        f"{run['judge']['tv_bound']:.4f}",
+        run.get("heights_sha256", "–")[:8],
+    ]
 
 
 def _empty(certificate: dict[str, Any]) -> str:
@@ -142,30 +144,38 @@ def _empty(certificate: dict[str, Any]) -> str:
 
 
 def _kernel(record: dict[str, Any]) -> list[str]:
-    lines = [
-        f"## Kernel on {record['machine']['device']}", "",
-        "| d | N | operands | kernel, TFLOP/s | with second best | plain matmul | of matmul "
-        "| matmul + add + argmax | faster |",
-        "|---|---|---|---|---|---|---|---|---|",
-    ]  # fmt: skip
-    for run in record["runs"]:
-        lines.append(
-            f"| {run['dim']} | {run['targets']:,} | {run['dtype']} | {run['kernel_tflops']:.0f} | "
-            f"{run['second_tflops']:.0f} | {run['matmul_tflops']:.0f} | {run['of_matmul']:.0%} | "
-            f"{run['torch_tflops']:.0f} | ×{run['over_torch']:.1f} |"
-        )
-    return [*lines, ""]
+    head = ["d", "N", "operands", "kernel, TFLOP/s", "with second best", "plain matmul", "of matmul"]
+    head += ["matmul + add + argmax", "faster"]
+    rows = [
+        [
+            f"{run['dim']}",
+            f"{run['targets']:,}",
+            run["dtype"],
+            f"{run['kernel_tflops']:.0f}",
+            f"{run['second_tflops']:.0f}",
+            f"{run['matmul_tflops']:.0f}",
+            f"{run['of_matmul']:.0%}",
+            f"{run['torch_tflops']:.0f}",
+            f"×{run['over_torch']:.1f}",
+        ]
+        for run in record["runs"]
+    ]
+    return [f"## Kernel on {record['machine']['device']}", "", *markdown.table(head, rows), ""]
 
 
 def _maps(record: dict[str, Any]) -> list[str]:
-    lines = [
-        f"## Maps on {record['machine']['device']}", "",
-        "Operations of the scores alone, 2·N·d a sample.", "",
-        "| targets | N | d | map | samples/s | TFLOP/s | of the bare assignment |", "|---|---|---|---|---|---|---|",
-    ]  # fmt: skip
-    for run in record["runs"]:
-        lines.append(
-            f"| {run['targets']} | {run['n']:,} | {run['d']:,} | {run['map']} | {run['per_second']:,.0f} | "
-            f"{run['tflops']:.3g} | {run['of_assign']:.0%} |"
-        )
-    return [*lines, ""]
+    head = ["targets", "N", "d", "map", "samples/s", "TFLOP/s", "of the bare assignment"]
+    rows = [
+        [
+            run["targets"],
+            f"{run['n']:,}",
+            f"{run['d']:,}",
+            run["map"],
+            f"{run['per_second']:,.0f}",
+            f"{run['tflops']:.3g}",
+            f"{run['of_assign']:.0%}",
+        ]
+        for run in record["runs"]
+    ]
+    lead = [f"## Maps on {record['machine']['device']}", "", "Operations of the scores alone, 2·N·d a sample.", ""]
+    return [*lead, *markdown.table(head, rows), ""]

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from . import markdown
 from .race import ENDED, reached
 
 GOAL = 10.0  # times dpmot's seconds: peers that needed less are set in bold, those that were given less in italics
@@ -48,7 +49,7 @@ def table(records: list[dict[str, Any]]) -> list[str]:
         *([f"{peer}, × dpmot", *(_cell(records, peer, level) for level in levels)] for peer in peers),
     ]
     head = ["TV ≤", *(f"{level:.0%}" for level in levels)]
-    return ["| " + " | ".join(row) + " |" for row in (head, ["---"] * len(head), *rows)]
+    return markdown.table(head, rows)
 
 
 def more_than(times: float) -> str:

@@ -26,6 +26,7 @@ from benchmark.metrics.images.reference import Reference
 from benchmark.metrics.images.samples import from_array
 from benchmark.records.cache import cache_folder
 from benchmark.workers import choose_device
+from dpmot.bench import markdown
 
 METRICS = ("fd", "kd", "pr", "is", "mmr", "novelty")
 LEVELS: dict[str, tuple[float, ...]] = {
@@ -92,7 +93,7 @@ def measure(data: ImageSet, judge: Judge, count: int) -> Iterator[dict[str, obje
 
 def responses(table: pd.DataFrame, extractor: str) -> list[str]:
     """A Markdown table: is the response monotone in the direction that theory says?"""
-    lines = ["|metric|corruption|theory|values at rising levels|as theory says|", "|---|---|---|---|---|"]
+    rows = []
     for (metric, kind), sign in EXPECTED.items():
         values = _values(table, metric, extractor)
         at = values[values["corruption"] == kind].sort_values("level")
@@ -102,8 +103,8 @@ def responses(table: pd.DataFrame, extractor: str) -> list[str]:
         ends = sign * (at["value"].iloc[-1] - at["value"].iloc[0]) > 0
         verdict = "yes" if ends and not any(wrong) else "no"
         shown = ", ".join(f"{v:.3g}" for v in at["value"])
-        lines.append(f"|{metric}|{kind}|{'rises' if sign > 0 else 'falls'}|{shown}|{verdict}|")
-    return lines
+        rows.append([metric, kind, "rises" if sign > 0 else "falls", shown, verdict])
+    return markdown.table(["metric", "corruption", "theory", "values at rising levels", "as theory says"], rows)
 
 
 def _values(table: pd.DataFrame, metric: str, extractor: str) -> pd.DataFrame:

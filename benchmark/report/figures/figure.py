@@ -5,6 +5,7 @@ import pkgutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
+from typing import TypeVar
 
 from matplotlib.figure import Figure
 
@@ -17,6 +18,8 @@ Drawn = tuple[Figure, str] | None
 SECTIONS = ("answer", "quality", "novelty", "samples", "transport", "more")
 """Parts of the page, in order. Figures of one problem stand together in each of them."""
 
+F = TypeVar("F", bound=Callable[..., Drawn])
+
 
 @dataclass(frozen=True)
 class Drawing:
@@ -25,80 +28,50 @@ class Drawing:
     Attributes:
         name: of its files, without ending.
         heading: on the page.
-        draw: makes it, with its caption.
+        draw: makes it, with its caption: of results, or of results and a problem where there is one for each problem.
+        section: where it stands on the page, one of `SECTIONS`.
+        each_problem: whether there is one for each problem.
     """
 
     name: str
     heading: str
-    draw: Callable[[], Drawn]
-
-
-@dataclass(frozen=True)
-class _Kind:
-    name: str
-    heading: str
-    section: str
     draw: Callable[..., Drawn]
-    each_problem: bool
+    section: str
+    each_problem: bool = False
 
 
-_kinds: dict[str, _Kind] = {}
+_drawings: dict[str, Drawing] = {}
 
 
-def _add(kind: _Kind) -> None:
-    if kind.section not in SECTIONS:
-        raise ValueError(f"figure '{kind.name}': there is no section '{kind.section}', only {', '.join(SECTIONS)}")
-    _kinds[kind.name] = kind
+def figure(name: str, heading: str, section: str = "more", each_problem: bool = False) -> Callable[[F], F]:
+    """Decorator: put a figure into the report; see `Drawing`. The name and heading of a problem's get the problem's.
 
-
-def figure(
-    name: str, heading: str, section: str = "more"
-) -> Callable[[Callable[[Results], Drawn]], Callable[[Results], Drawn]]:
-    """Decorator: put a figure of all results into the report.
-
-    Args:
-        name: of its files.
-        heading: on the page.
-        section: one of `SECTIONS`; within it figures keep the order of their files and, inside those, of their
-            definition.
+    Within a section figures keep the order of their files and, inside those, of their definition.
     """
+    if section not in SECTIONS:
+        raise ValueError(f"figure '{name}': there is no section '{section}', only {', '.join(SECTIONS)}")
 
-    def add(draw: Callable[[Results], Drawn]) -> Callable[[Results], Drawn]:
-        _add(_Kind(name, heading, section, draw, each_problem=False))
-        return draw
-
-    return add
-
-
-def figure_of_problem(
-    name: str, heading: str, section: str = "more"
-) -> Callable[[Callable[[Results, str], Drawn]], Callable[[Results, str], Drawn]]:
-    """Decorator: put a figure of each problem into the report; its name and heading get the problem's. See `figure`."""
-
-    def add(draw: Callable[[Results, str], Drawn]) -> Callable[[Results, str], Drawn]:
-        _add(_Kind(name, heading, section, draw, each_problem=True))
+    def add(draw: F) -> F:
+        _drawings[name] = Drawing(name, heading, draw, section, each_problem)
         return draw
 
     return add
 
 
 def every_figure(results: Results) -> list[Drawing]:
-    """Every figure that the report may have, in the order of the page."""
+    """Every figure that the report may have of these results, in the order of the page; `draw` takes nothing more."""
     for module in pkgutil.iter_modules(figures.__path__):
         importlib.import_module(f"{figures.__name__}.{module.name}")
     return [drawing for section in SECTIONS for drawing in _of_section(section, results)]
 
 
 def _of_section(section: str, results: Results) -> Iterator[Drawing]:
-    kinds = [kind for kind in _kinds.values() if kind.section == section]
-    for kind in kinds:
-        if not kind.each_problem:
-            yield Drawing(kind.name, kind.heading, partial(kind.draw, results))
+    known = [drawing for drawing in _drawings.values() if drawing.section == section]
+    for d in known:
+        if not d.each_problem:
+            yield Drawing(d.name, d.heading, partial(d.draw, results), section)
     for problem in results.problems:
-        for kind in kinds:
-            if kind.each_problem:
-                yield Drawing(
-                    name=f"{kind.name}-{slug(problem)}",
-                    heading=f"{kind.heading}: {problem}",
-                    draw=partial(kind.draw, results, problem),
-                )
+        for d in known:
+            if d.each_problem:
+                heading = f"{d.heading}: {problem}"
+                yield Drawing(f"{d.name}-{slug(problem)}", heading, partial(d.draw, results, problem), section, True)

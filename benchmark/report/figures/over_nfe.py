@@ -6,7 +6,7 @@ from matplotlib.axes import Axes
 from benchmark.metrics.base import quantity
 from benchmark.report.arms import COPY, REAL, Arm
 from benchmark.report.comparing import COPIES, MIXTURE, few_budget
-from benchmark.report.figures.figure import Drawn, figure_of_problem
+from benchmark.report.figures.figure import Drawn, figure
 from benchmark.report.figures.lines import End, draw_line, label_ends
 from benchmark.report.figures.looks import looks
 from benchmark.report.figures.style import WIDE, log_ticks, panels, percent_axis, plain_ticks, thinned
@@ -17,7 +17,7 @@ OUTLIER = 60.0
 """Values above so many times the median leave the frame, which would otherwise show little else."""
 
 
-@figure_of_problem("quality", "Quality against NFE", section="quality")
+@figure("quality", "Quality against NFE", section="quality", each_problem=True)
 def quality_against_nfe(results: Results, problem: str) -> Drawn:
     """Quality, and copies beside it, of every arm over its budgets."""
     quality = results.quality(problem)
@@ -34,7 +34,7 @@ def quality_against_nfe(results: Results, problem: str) -> Drawn:
     )
 
 
-@figure_of_problem("mode-mixture", "Mode mixture", section="quality")
+@figure("mode-mixture", "Mode mixture", section="quality", each_problem=True)
 def mode_mixture(results: Results, problem: str) -> Drawn:
     """Mode mixture against NFE at λ = 0.2, and against λ at few evaluations."""
     budget = few_budget(results, problem)

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from benchmark.report.arms import COPY, OURS, RANDOM, REAL, RELEASED, UNSOLVED, Arm
 from benchmark.report.comparing import few_budget
-from benchmark.report.figures.figure import Drawn, figure_of_problem
+from benchmark.report.figures.figure import Drawn, figure
 from benchmark.report.figures.looks import looks
 from benchmark.report.figures.style import WIDE, bare, panels
 from benchmark.report.results import Results
@@ -17,7 +17,7 @@ PLAIN = tuple(map(Arm, ("ddim", "dpm-solver++-2m", "unipc", "heun", "ddpm")))
 OF_OURS = (OURS, RELEASED, RANDOM, UNSOLVED, COPY, REAL)
 
 
-@figure_of_problem("samples", "Samples", section="samples")
+@figure("samples", "Samples", section="samples", each_problem=True)
 def samples(results: Results, problem: str) -> Drawn:
     """Samples of the arms side by side: points on the plane, or images."""
     found = stored(results, problem)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from benchmark.report.arms import OURS, SHORTENED, Arm
 from benchmark.report.comparing import few_budget
-from benchmark.report.figures.figure import Drawn, figure_of_problem
+from benchmark.report.figures.figure import Drawn, figure
 from benchmark.report.figures.looks import INK, MUTED, OT
 from benchmark.report.figures.style import WIDE, bare, panels
 from benchmark.report.results import Results
@@ -23,7 +23,7 @@ STEPS = ("#a9cdec", "#2f6fb3", "#0c2350")  # colours of the network's steps, fro
 PATHS = 32  # trajectories drawn
 
 
-@figure_of_problem("trajectories", "Trajectories", section="samples")
+@figure("trajectories", "Trajectories", section="samples", each_problem=True)
 def trajectories(results: Results, problem: str) -> Drawn:
     """The paths of a plain sampler and of DPM-OT from the same white noise."""
     budget = few_budget(results, problem)

@@ -22,14 +22,7 @@ def runs(
     samples: int | None = None,
 ) -> str:
     """Runs of an arm's sampler at a budget, with these options over its defaults."""
-    return command_line(
-        problem=results.problem(problem),
-        sampler=arm.sampler,
-        nfe=nfe,
-        seeds=seeds,
-        samples=samples,
-        options=options or {},
-    )
+    return command_line(results.problem(problem), arm.sampler, nfe, seeds, samples, options or {})
 
 
 def pair(results: Results, problem: str, first: Side, second: Side) -> str:

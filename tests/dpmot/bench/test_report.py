@@ -48,7 +48,7 @@ def test_the_report_shows_time_and_samples_to_each_level(tmp_path):
     ):
         assert row in table
     assert [summary.more_than(x) for x in (9.9699, 234.59, 0.6559, 100)] == ["> ×9.96", "> ×234", "> ×0.655", "> ×100"]
-    assert "| **dpmot** | default | | 2 s, 10 N | 2 s, 10 N | 0.040 |" in table
+    assert "| **dpmot** | default |  | 2 s, 10 N | 2 s, 10 N | 0.040 |" in table
     assert "| POT | default | 32 | 2 s, 80 N (×1) | > 3 s, 120 N (> ×1.5) | 0.067 |" in table
     assert "| short (its schedule ended) | 32 | 2 s, 80 N (×1) | not reached (3 s, 120 N) | 0.067 |" in table
     assert "| 32 | 2 s, 80 N (×1) | failed (3 s, 120 N) | 0.067 |" in table
