@@ -11,10 +11,11 @@ from .maps import HardMap, SoftmaxMap, TopKMap
 from .problem import Gaussian, SemiDiscreteProblem, Source, Uniform
 from .scores.assign import assign
 from .solution import Solution
-from .solving.solver import solve
+from .solving.solver import HEIGHTS_VERSION, solve
 from .solving.starts import closed_form_heights
 
 __all__ = [
+    "HEIGHTS_VERSION",
     "Certificate",
     "Gaussian",
     "HardMap",

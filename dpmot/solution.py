@@ -7,7 +7,7 @@ import re
 import time
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -18,6 +18,9 @@ from .certificate import Certificate
 from .problem import SemiDiscreteProblem
 
 SAVE_SECONDS = 1.0
+
+Phase = Literal["start", "burn-in", "descent", "certificate", "facets", "done"]
+"""What a solve does next: try its start as it is, move far, descend, certify, couple neighbouring cells, or nothing."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,7 +86,7 @@ class State:
     facets: Tensor  # [n, n], how cells are coupled, the mean of so many `estimates`; [0, 0] before the first
     matrix: Tensor  # [n, n], what turns errors of the masses into moves of the heights
     edges: Tensor  # [2, E] int64
-    phase: str = "burn-in"
+    phase: Phase = "burn-in"
     step: int = 0
     samples: int = 0  # drawn so far
     descent: int = 0  # of these, since the average began
@@ -98,6 +101,26 @@ class State:
     seconds: dict[str, float] = field(default_factory=dict)
     phase_samples: dict[str, int] = field(default_factory=dict)
     history: list[dict[str, Any]] = field(default_factory=list)
+    certificate: dict[str, Any] | None = None  # the last one
+
+    @classmethod
+    def of(cls, heights: Tensor, gap: Tensor, goal: int) -> "State":
+        """The state before the first step, from `heights` [n] with the mean gaps [n] known in closed form."""
+        zero, none = torch.zeros_like(gap), gap.new_zeros(0, 0)
+        return cls(
+            heights=heights,
+            average=heights.clone(),
+            gap_prior=gap,
+            gap_sum=zero,
+            gap_count=zero.clone(),
+            silent=zero.clone(),
+            hits=zero.long(),
+            twin=zero.long(),
+            facets=none,
+            matrix=none,
+            edges=none,
+            goal=goal,
+        )
 
     def drew(self, phase: str, samples: int) -> None:
         """Count samples of a phase."""

@@ -46,13 +46,12 @@ def _argmax_kernel(  # type: ignore[no-untyped-def]
     per_group = GROUP * num_chunks
     first_block = (program // per_group) * GROUP
     in_group = tl.minimum(row_blocks - first_block, GROUP)
-    row_block = first_block + (program % per_group) % in_group
+    row = (first_block + (program % per_group) % in_group) * ROWS
     chunk = (program % per_group) // in_group
 
     best = tl.full([ROWS], float("-inf"), tl.float32)
     second = tl.full([ROWS], float("-inf"), tl.float32)
     cell = tl.zeros([ROWS], tl.int32)
-    row = row_block * ROWS
     column = tl.arange(0, COLS)
     if WHOLE:  # the rows' operand fits in one step: load it once
         x_whole = x.load([row, 0])

@@ -1,4 +1,4 @@
-"""How the certificates of one solve share its error probability, and how many fresh samples each of them takes.
+"""When a solve stops: how its certificates share the error probability, how many samples they take, which ends it.
 
 The k-th attempt may err with probability 0.9·0.1^(k − 1) of 1 − confidence: nine tenths of that at its first look, one
 tenth at a second one, for which a narrow failure adds as many samples again. So all statements hold together (union
@@ -22,7 +22,10 @@ TINY = 0.05  # of tv: prescribed mass at most of the cells that are expected to 
 
 @dataclass(frozen=True, eq=False)
 class Attempts:
-    """Attempts at certifying total variation `tv` at `confidence` for cells of `masses` [n]; the first has number 1."""
+    """Attempts at certifying total variation `tv` at `confidence` for cells of `masses` [n]; the first has number 1.
+
+    Another stopping rule is a subclass with another `reached`, and `chi2` or `narrow` where these should follow.
+    """
 
     tv: float
     confidence: float
@@ -51,6 +54,10 @@ class Attempts:
         null = z * math.sqrt(2 * self.num) / (WIDTH * self.chi2)
         hit = -math.log(MISSED * self.tv) * self.num  # a cell of mass 1/n is missed with probability exp(−samples/n)
         return max(int(max(hit, null, 18 * z**2 / self.chi2)), math.ceil(1 / self._resolved))
+
+    def reached(self, certificate: Certificate) -> bool:
+        """Whether a certificate ends the solve: the stopping rule."""
+        return certificate.tv_bound <= self.tv
 
     def narrow(self, certificate: Certificate, attempt: int) -> bool:
         """Whether a first look's estimate would do with twice the samples."""

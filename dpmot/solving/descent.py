@@ -7,16 +7,15 @@ and refined on the way. Averaging the iterates reaches the sampling floor χ² �
 """
 
 import math
-import time
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from ..certificate import Certificate
 from ..scores.cells import STREAMS, Cells
-from ..scores.ranks import synchronize
 from ..scores.sampling import Histogram, histogram, shard_count, subspace_excess
-from ..solution import State
+from ..solution import Phase, State
 from . import newton
 from .starts import quantile
 
@@ -25,6 +24,7 @@ PRIOR_SAMPLES = 4  # weight of the closed-form gap beside the measured one, in s
 BURN_IN = 40  # steps at most
 GOAL = {"independent": 0.45, "recycled": 0.55}  # of the χ² asked for, by the sampling floor: what is left is 0.3 to 0.7
 LIFTING = 64  # steps during which silent cells are lifted; later that would be a bias
+SLOW = 3.0  # Newton's matrix is called for when χ² lies so many times above the sampling floor
 POWER = 0.75  # the average's weights grow as k^POWER: forgets the start, costs (1+p)²/(1+2p) in variance
 FLOOR = (1 + POWER) ** 2 / (1 + 2 * POWER)  # χ² of the average over the floor N/S
 
@@ -78,8 +78,8 @@ class Descent:
         """Total variation of a batch, sampling noise included."""
         return 0.5 * float((found.counts / found.total - self.cells.masses).abs().sum())
 
-    def burn_in_step(self, state: State) -> None:
-        """h_j −= η·g_j·log(mass/prescribed): from a far start, and until it no longer helps."""
+    def burn_in(self, state: State) -> Phase:
+        """Take a step h_j −= η·g_j·log(mass/prescribed): from a far start, and until it no longer helps."""
         found = self.histogram(state.heights, "burn-in", state.step, values=True)
         state.drew("burn-in", found.total)
         state.step += 1
@@ -91,14 +91,18 @@ class Descent:
         state.best = min(state.best, error)
         floor = 0.56 * math.sqrt(self.cells.num / self.batch)  # of the error: √(2/π)·½·√(n/b), and some room
         if error <= floor or state.stalled == 2 or state.step == BURN_IN:
-            state.phase, state.step, state.average = "descent", 0, state.heights.clone()
-            return
+            state.step, state.average = 0, state.heights.clone()
+            return "descent"
         expected = found.total * self.cells.masses
         rate = 1.0 if error > 0.6 else 0.5
         state.heights -= rate * self._gap(state) * torch.log((found.counts + 0.5) / (expected + 0.5))
+        return "burn-in"
 
     def step(self, state: State) -> None:
-        """h_j −= κ·g_j/√k·(mass/prescribed − 1), then the average with weights near k^POWER (Shamir and Zhang 2013)."""
+        """Take a step h_j −= κ·g_j/√k·(mass/prescribed − 1), and average.
+
+        The average's weights are near k^POWER (Shamir and Zhang 2013).
+        """
         found = self.histogram(state.heights, "descent", state.step)
         state.drew("descent", found.total)
         state.descent += found.total
@@ -122,21 +126,28 @@ class Descent:
             state.heights += lift
             state.average += lift
 
-    def couple(self, state: State) -> None:
+    def plan(self, state: State, certificate: Certificate) -> Phase:
+        """Go on after a certificate that did not do: to Newton's matrix where progress is slow, or with a new goal."""
+        slow = certificate.chi2 > SLOW * self.floor(state.descent)
+        if slow and not self.subspace and self.cells.num <= newton.CELLS:
+            return "facets"
+        wanted = certificate.chi2 / self.goal
+        state.goal = int(state.descent * min(max(wanted, 1.4), 8.0))
+        return "descent"
+
+    def couple(self, state: State) -> Phase:
         """Estimate Newton's matrix at the average; the first time, descend anew from there."""
-        begun, gap, key = time.perf_counter(), self._gap(state), (self.seed, STREAMS["facets"], state.attempt)
+        gap, key = self._gap(state), (self.seed, STREAMS["facets"], state.attempt)
         weights = newton.facets(self.cells, state.average, gap, key)
         state.drew("facets", newton.SAMPLES * self.cells.num)
         state.estimates += 1
         state.facets = weights if state.estimates == 1 else state.facets + (weights - state.facets) / state.estimates
         state.matrix = newton.inverse(state.facets, self.cells.masses / gap)
         state.edges = newton.edges(state.facets)
-        synchronize(self.cells.device)
-        seconds = time.perf_counter() - begun
-        state.took("facets", seconds)
-        state.took("certificate", -seconds)  # in the midst of which it was made
         if state.estimates == 1:
             state.heights, state.step, state.descent = state.average.clone(), 0, 0
+        state.goal = int(1.4 * state.descent) or self.planned
+        return "descent"
 
     def _gap(self, state: State) -> Tensor:
         """Mean gap per cell, shrunk towards the closed form, whose scale is set by the mean gap of all samples."""

@@ -11,7 +11,7 @@ from dpmot import Certificate, SemiDiscreteProblem, certify, solve
 from dpmot.certificate import from_counts, tiny
 from dpmot.scores.cells import Cells
 from dpmot.solving.attempts import Attempts
-from dpmot.solving.solver import _Solver
+from dpmot.solving.solver import Solver
 
 GENERATOR = torch.Generator().manual_seed(0)
 
@@ -182,10 +182,10 @@ def test_attempts_never_run_out_of_error_probability():
         samples, again = attempts.samples(attempt), from_counts(torch.full((30,), 1000), problem.weights)
         errors = attempts.error(attempt, again=False), attempts.error(attempt, again=True)
         assert errors[0] > errors[1] > 0 and 600 <= samples < 1_000_000 and attempts.narrow(again, attempt)
-    solver = _Solver(Cells.of(problem), 0.2, 0.999999, None, seed=0, subspace=0, progress=False)
-    state = solver.start(None)
+    solver = Solver.of(Cells.of(problem), attempts, seed=0, subspace=0)
+    state = solver.trial.begin(None)
     state.attempt = 59
-    solution = solver.run(state, None)
+    solution = solver.run(state)
     assert solution.converged and certify(problem, solution.heights, 50_000, seed=1).tv_bound < 0.2
 
 

@@ -86,7 +86,7 @@ def test_a_state_of_a_narrow_problem_is_taken_up_again(plane, tmp_path):
     problem, path = SemiDiscreteProblem(plane[1]), tmp_path / "state.safetensors"
     whole = solve(problem, tv=0.05)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("dpmot.solving.solver._Solver._certify", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        patch.setattr("dpmot.solving.solver.Solver.certify", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
             solve(problem, tv=0.05, checkpoint=path)
     again = solve(problem, tv=0.05, checkpoint=path)

@@ -22,7 +22,7 @@ def count_histograms(monkeypatch, stop_at=None):
             raise KeyboardInterrupt
         return inner(*args, **kwargs)
 
-    for module in ("solver", "descent"):
+    for module in ("looks", "descent"):
         monkeypatch.setattr(f"dpmot.solving.{module}.histogram", counting)
     return seen
 

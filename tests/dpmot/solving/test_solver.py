@@ -15,7 +15,8 @@ from dpmot.certificate import product_chi2
 from dpmot.scores.cells import Cells
 from dpmot.scores.sampling import histogram, subspace_excess
 from dpmot.solving import newton
-from dpmot.solving.solver import _Solver
+from dpmot.solving.attempts import Attempts
+from dpmot.solving.solver import Solver
 from tests.dpmot.targets import grid_of_clusters, normal
 
 ot = pytest.importorskip("ot")
@@ -123,18 +124,36 @@ def test_recycling_reaches_the_same_masses():
 def test_recycling_leaves_no_bias_in_rarely_hit_cells():
     """Cells of short targets are hit in bursts, many times in one subspace and not at all in most others."""
     targets = normal(150, 150) * torch.exp(normal(150, 1, seed=1))
-    solver = _Solver(Cells.of(SemiDiscreteProblem(targets)), 0.05, 0.99, None, seed=0, subspace=16, progress=False)
-    state = solver.start(None)
+    cells = Cells.of(SemiDiscreteProblem(targets))
+    solver = Solver.of(cells, Attempts(0.05, 0.99, cells.masses), seed=0, subspace=16)
+    state = solver.trial.begin(None)
     while state.phase == "start":
-        solver._try_start(state)
+        state.phase = solver.trial.look(state)
     while state.phase == "burn-in":
-        solver.descent.burn_in_step(state)
+        state.phase = solver.descent.burn_in(state)
     while state.descent < 2000 * 150:
         solver.descent.step(state)
     batches = [histogram(solver.cells, state.average, 300, (9, k), subspace=16).counts.double() for k in range(500)]
     floor = 1.3 / 2000 * float(torch.stack(batches).var(dim=0).mean()) / 2  # over the variance of independent samples
     found = certify(solver.cells.problem, solver.cells.outer(state.average), 100_000)
     assert found.chi2_interval[0] < floor < 0.02, "χ² lies above the sampling floor"
+
+
+class EveryCell(Attempts):
+    """A stopping rule of its own: no cell's mass may be off by more than a third, at the confidence asked for."""
+
+    def reached(self, certificate):
+        low, high = certificate.worst_cell.ratio_interval
+        return low >= 2 / 3 and high <= 4 / 3
+
+
+def test_another_stopping_rule_takes_one_class():
+    problem = SemiDiscreteProblem(normal(40, 12))
+    solution = solve(problem, tv=0.05, stopping=EveryCell)
+    assert solution.converged and np.abs(40 * masses_of(problem, solution.heights) - 1).max() < 1 / 3
+    default = solve(problem, tv=0.05)
+    assert default.samples < solution.samples, "TV alone is reached sooner"
+    assert not solve(problem, tv=0.05, stopping=EveryCell, max_samples=1000).converged
 
 
 def test_a_good_warm_start_is_only_certified_and_a_bad_one_solved():
