@@ -1,6 +1,7 @@
 """Controls: what is left of DPM-OT when one of its parts is taken away."""
 
 from dataclasses import dataclass
+from time import perf_counter
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -8,7 +9,8 @@ from torch import Tensor
 
 from dpmot import SemiDiscreteProblem, closed_form_heights
 from samplers.base import Denoiser, Family, Problem, Sampler
-from samplers.dpmot import DPMOT, Latents, LatentSampler, Start, transport_problem
+from samplers.dpmot import DPMOT
+from samplers.latents import FittedLatent, LatentSampler
 from samplers.noise import ShardNoise, stream
 from samplers.options import check_at_least
 from samplers.registry import register
@@ -32,11 +34,14 @@ class RandomLatent(LatentSampler):
     summary = "DPM-OT with a random latent in place of the OT map"
     paper = "control of this suite"
 
-    def start(self, latents: Latents, progress: bool) -> tuple[Start, dict[str, Any]]:
+    def fit(self, problem: Problem, nfe: int, progress: bool = False) -> FittedLatent:
+        latents = self.latents(problem, nfe)
+        began = perf_counter()
+
         def start(z: Tensor, noise: ShardNoise) -> Tensor:
             return latents.noised[random_index(noise, len(latents)).to(latents.noised.device)]
 
-        return start, {}
+        return self.enter(problem, nfe, latents, start, perf_counter() - began)
 
 
 @register("unsolved-map")
@@ -56,19 +61,16 @@ class UnsolvedMap(DPMOT):
 
     heights: Literal["zero", "closed-form", "shuffled"] = "zero"
 
-    def start(self, latents: Latents, progress: bool) -> tuple[Start, dict[str, Any]]:
-        transport = transport_problem(latents)
-        brenier = self.make_map(transport, self.make_heights(transport, progress))
-        return (lambda z, noise: brenier(z.flatten(1)).reshape(z.shape)), {}
-
-    def make_heights(self, transport: SemiDiscreteProblem, progress: bool) -> Tensor:
-        """The heights of the option `heights`, [N]."""
+    def find_heights(self, transport: SemiDiscreteProblem, progress: bool) -> tuple[Tensor, dict[str, Any]]:
+        """Make the heights of the option `heights`, [N]; nothing is recorded of them."""
         if self.heights == "closed-form":
-            return closed_form_heights(transport)
+            return closed_form_heights(transport), {}
         if self.heights == "shuffled":
             solved = self.solve(transport, progress).heights
-            return solved[torch.randperm(len(solved), generator=stream("shuffle", self.target_seed)).to(solved.device)]
-        return torch.zeros(transport.num_targets, dtype=transport.targets.dtype, device=transport.targets.device)
+            order = torch.randperm(len(solved), generator=stream("shuffle", self.target_seed))
+            return solved[order.to(solved.device)], {}
+        targets = transport.targets
+        return torch.zeros(len(targets), dtype=targets.dtype, device=targets.device), {}
 
 
 @dataclass(frozen=True)

@@ -15,8 +15,8 @@ from torch import Tensor
 from tqdm import tqdm
 
 from samplers.base import Denoiser, Problem, ReverseSampler, Sampler
-from samplers.dpmot import Targets, make_latents
 from samplers.errors import UserError
+from samplers.latents import Targets, make_latents
 from samplers.noise import ShardNoise, stream
 from samplers.options import check_at_least, check_positive
 from samplers.registry import lookup, register

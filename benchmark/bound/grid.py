@@ -7,12 +7,10 @@ from typing import Any
 
 from benchmark.bound.mixtures import MIXTURES
 from benchmark.records.store import key_of
+from dpmot import HEIGHTS_VERSION
 
 VERSION = 1
 """Raised when a change of code changes the numbers; part of a cell's key."""
-
-SOLVED_VERSION = 2
-"""The same for cells whose masses come from `dpmot.solve`: raised with its heights."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +45,7 @@ class Cell:
     def config(self) -> dict[str, Any]:
         """Exactly what determines the outcome, JSON-ready."""
         problem, options = MIXTURES[self.mixture]
-        version = SOLVED_VERSION if self.masses == "solved" else VERSION
+        version = VERSION + HEIGHTS_VERSION if self.masses == "solved" else VERSION
         return {"version": version, "problem": {"name": problem, "options": options}, "cell": asdict(self)}
 
     def key(self) -> str:

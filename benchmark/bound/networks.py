@@ -25,13 +25,13 @@ from benchmark.problems import make_problem, problem_names
 from benchmark.problems.base import Problem
 from benchmark.records import environment
 from benchmark.records.store import key_of
-from dpmot import Gaussian, SemiDiscreteProblem, solve
+from dpmot import HEIGHTS_VERSION, Gaussian, SemiDiscreteProblem, solve
 from samplers.base import CountingDenoiser
-from samplers.dpmot import make_latents
+from samplers.latents import make_latents
 from samplers.noise import ShardNoise, make_grid, stream
 from samplers.registry import lookup
 
-VERSION = 2
+VERSION = 1 + HEIGHTS_VERSION
 NETWORKS = ("digits", "cifar10")
 NEEDS_GPU = {"cifar10"}
 LEVELS = (0.1, 0.5, 2.0)

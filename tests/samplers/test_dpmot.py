@@ -9,8 +9,8 @@ from scipy.stats import chisquare
 
 from benchmark.problems import make_problem
 from samplers.base import CountingDenoiser
-from samplers.dpmot import make_latents
 from samplers.errors import UserError
+from samplers.latents import make_latents
 from samplers.noise import ShardNoise, stream, vp_sigma
 from samplers.registry import lookup
 

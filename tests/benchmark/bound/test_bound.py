@@ -16,8 +16,8 @@ from benchmark.bound.grid import Cell
 from benchmark.bound.mixtures import MIXTURES, exact_flow, mixture
 from benchmark.bound.terms import synchronous_term
 from samplers.controls import RandomLatent
-from samplers.dpmot import make_latents
 from samplers.errors import OptionError
+from samplers.latents import make_latents
 from samplers.noise import ShardNoise
 
 RESULTS = Path(__file__).parents[3] / "results" / "bound"

@@ -10,7 +10,7 @@ from benchmark.networks.checkpoint import save_network
 from benchmark.networks.unet import UNet, UNetConfig
 from benchmark.problems import make_problem
 from benchmark.records.cache import cached
-from samplers.dpmot import make_latents
+from samplers.latents import make_latents
 
 
 def test_an_array_is_made_once_for_each_key(tmp_path):
