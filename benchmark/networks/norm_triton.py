@@ -12,7 +12,10 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from benchmark.networks.norm import EPS, Dropout
+from benchmark.networks.dropout import Dropout
+from benchmark.networks.dropout_triton import channel_hash, dropped, pixel_hash
+
+EPS = 1e-5  # added to a variance: what PyTorch takes for granted
 
 
 class Tile(NamedTuple):
@@ -72,38 +75,11 @@ def _moments(v, CHUNK: tl.constexpr, TILE: tl.constexpr, GROUP: tl.constexpr):  
 
 
 @triton.jit
-def _mixed(v):  # type: ignore[no-untyped-def]
-    """The finaliser of MurmurHash3."""
-    v = (v ^ (v >> 16)) * 0x85EBCA6B
-    v = (v ^ (v >> 13)) * 0xC2B2AE35
-    return v ^ (v >> 16)
-
-
-@triton.jit
-def _pixel_hash(pixel, seed, DROP: tl.constexpr):  # type: ignore[no-untyped-def]
-    return _mixed(pixel.to(tl.uint32) * 0x9E3779B1 + tl.load(seed).to(tl.uint32)) if DROP else pixel
-
-
-@triton.jit
-def _channel_hash(c, salt, DROP: tl.constexpr):  # type: ignore[no-untyped-def]
-    return _mixed(c.to(tl.uint32) * 0x9E3779B1 + salt.to(tl.uint32))[None, :] if DROP else c
-
-
-@triton.jit
-def _dropped(z, pixel, channel, DROP: tl.constexpr):  # type: ignore[no-untyped-def]
-    """z where `Dropout.keeps` keeps it, scaled; takes the hashes. DROP is its threshold, 0 for no dropout."""
-    if DROP:
-        v = pixel + channel
-        z = tl.where((v ^ (v >> 15)) * 0x85EBCA6B >= DROP, z * (1 / (1 - DROP / 4294967295)), 0.0)
-    return z
-
-
-@triton.jit
 def _write(v, y, out, a, b, pixel, channel, SILU: tl.constexpr, DROP: tl.constexpr):  # type: ignore[no-untyped-def]
     z = v * a[None, :] + b[None, :]
     if SILU:
         z = z * tl.sigmoid(z)
-    tl.store(y + out, _dropped(z, pixel, channel, DROP).to(y.dtype.element_ty))
+    tl.store(y + out, dropped(z, pixel, channel, DROP).to(y.dtype.element_ty))
 
 
 @triton.jit
@@ -116,7 +92,7 @@ def _forward(  # type: ignore[no-untyped-def]
     c = tl.program_id(0) * TILE + tl.arange(0, TILE)
     inside = tl.arange(0, CHUNK)[:, None]
     pixel = n * PIXELS + inside
-    at, out, channel = pixel * channels + c, pixel * y_stride + c, _channel_hash(c, salt, DROP)
+    at, out, channel = pixel * channels + c, pixel * y_stride + c, channel_hash(c, salt, DROP)
     GROUPS: tl.constexpr = TILE // GROUP
     if CHUNK == PIXELS:
         v = _read_sum(x, r, total, at, ADD)
@@ -134,11 +110,11 @@ def _forward(  # type: ignore[no-untyped-def]
     a = tl.load(scale + n * film_stride + c) * _spread(rs, TILE, GROUP)
     b = tl.load(shift + n * film_stride + c) - a * _spread(m, TILE, GROUP)
     if CHUNK == PIXELS:
-        _write(v, y, out, a, b, _pixel_hash(inside, seed + n, DROP), channel, SILU, DROP)
+        _write(v, y, out, a, b, pixel_hash(inside, seed + n, DROP), channel, SILU, DROP)
     else:
         for k in tl.range(0, PIXELS // CHUNK):
             again = tl.load((total if ADD else x) + at + k * CHUNK * channels).to(tl.float32)
-            here = _pixel_hash(inside + k * CHUNK, seed + n, DROP)
+            here = pixel_hash(inside + k * CHUNK, seed + n, DROP)
             _write(again, y, out + k * CHUNK * y_stride, a, b, here, channel, SILU, DROP)
     g = n * (channels // GROUP) + tl.program_id(0) * GROUPS + tl.arange(0, GROUPS)
     tl.store(mean + g, m)
@@ -151,7 +127,7 @@ def _read_slopes(  # type: ignore[no-untyped-def]
 ):
     """The normalised activation, and the loss's slope in what SiLU takes."""
     normed = (tl.load(total + at).to(tl.float32) - m[None, :]) * rs[None, :]
-    dz = _dropped(tl.load(dy + out).to(tl.float32), pixel, channel, DROP)
+    dz = dropped(tl.load(dy + out).to(tl.float32), pixel, channel, DROP)
     if SILU:
         z = normed * a[None, :] + b[None, :]
         s = tl.sigmoid(z)
@@ -178,19 +154,19 @@ def _backward(  # type: ignore[no-untyped-def]
     c = tl.program_id(0) * TILE + tl.arange(0, TILE)
     inside = tl.arange(0, CHUNK)[:, None]
     pixel = n * PIXELS + inside
-    at, out, channel = pixel * channels + c, pixel * y_stride + c, _channel_hash(c, salt, DROP)
+    at, out, channel = pixel * channels + c, pixel * y_stride + c, channel_hash(c, salt, DROP)
     g = n * (channels // GROUP) + c // GROUP
     m, rs = tl.load(mean + g), tl.load(rstd + g)
     a, b = tl.load(scale + n * film_stride + c), tl.load(shift + n * film_stride + c)
     if CHUNK == PIXELS:
-        hashed = _pixel_hash(inside, seed + n, DROP)
+        hashed = pixel_hash(inside, seed + n, DROP)
         normed, dz = _read_slopes(total, dy, at, out, m, rs, a, b, hashed, channel, SILU, DROP)
         da, db = tl.sum(dz * normed, 0), tl.sum(dz, 0)
     else:
         da, db = tl.zeros([TILE], tl.float32), tl.zeros([TILE], tl.float32)
         for k in tl.range(0, PIXELS // CHUNK):
             here, there = at + k * CHUNK * channels, out + k * CHUNK * y_stride
-            hashed = _pixel_hash(inside + k * CHUNK, seed + n, DROP)
+            hashed = pixel_hash(inside + k * CHUNK, seed + n, DROP)
             one, two = _read_slopes(total, dy, here, there, m, rs, a, b, hashed, channel, SILU, DROP)
             da += tl.sum(two * one, 0)
             db += tl.sum(two, 0)
@@ -204,7 +180,7 @@ def _backward(  # type: ignore[no-untyped-def]
     else:
         for k in tl.range(0, PIXELS // CHUNK):
             here, there = at + k * CHUNK * channels, out + k * CHUNK * y_stride
-            hashed = _pixel_hash(inside + k * CHUNK, seed + n, DROP)
+            hashed = pixel_hash(inside + k * CHUNK, seed + n, DROP)
             one, two = _read_slopes(total, dy, here, there, m, rs, a, b, hashed, channel, SILU, DROP)
             _write_slopes(one, two, dtotal, dx, here, a, m1, m2, rs, ADD)
 

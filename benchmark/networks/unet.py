@@ -13,7 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from benchmark.networks.norm import Dropout, add_norm
+from benchmark.networks.dropout import Dropout
+from benchmark.networks.norm import add_norm
 
 FREQUENCIES, LOWEST = 64, 0.25
 """Of the noise embedding: how many, and the lowest, in cycles per unit of log σ / 4."""

@@ -8,7 +8,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from benchmark.networks.norm import Dropout, add_norm_plain
+from benchmark.networks.dropout import Dropout
+from benchmark.networks.norm import add_norm_plain
 
 
 def make_inputs(n, channels, joined, side, shared, added, seed=0):
