@@ -35,6 +35,7 @@ KNOWN = {
 
 
 def parser() -> argparse.ArgumentParser:
+    """Build the parser of ``prepare`` and ``list``."""
     top = CommandLine(
         prog="python -m benchmark.data",
         description="Prepare image data as arrays: ROOT/NAME/SPLIT.npy (uint8 [N, H, W, 3]) and dataset.json.",

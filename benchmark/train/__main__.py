@@ -21,6 +21,7 @@ from benchmark.workers import Workers, choose_device
 
 
 def parser() -> argparse.ArgumentParser:
+    """Build the parser of the subcommands, whose options override the recipes."""
     top = CommandLine(
         prog="python -m benchmark.train",
         description="Train the networks that the problems use. Recipes (architecture, learning rates, length) are in "

@@ -3,7 +3,7 @@
 import json
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -107,44 +107,75 @@ def train_denoiser(
     begin(training, outputs.work, resume, init)
     stated = {"problem": problem, "seed": seed, "images_before": training.images_before}
     records = begin_log(outputs.work, training.seen) if workers.first else []
+    for stretch in stretches(training, outputs.every, within):
+        if stretch.last:
+            average, figures = evaluate_all(training, train, test, measure)
+        else:
+            average = training.average
+            figures = {"ema": recipe.ema[0]} | evaluate(training, average, train, test, measure)
+        records.append(stretch.record | figures)
+        if workers.first:
+            keep(training, average, outputs, records[-1], stated)
+        workers.wait()
+    if workers.first:
+        tqdm.write(f"{training.seen:,} images seen; the weights are in {outputs.checkpoint}")
+    return records[-1] if records else {}
+
+
+@dataclass(frozen=True)
+class Stretch:
+    """Steps up to an evaluation: their figures for the log, and whether they are the last of this run."""
+
+    record: dict[str, Any]
+    last: bool
+
+
+def stretches(training: DenoiserTraining, every: int, within: float) -> Iterator[Stretch]:
+    """Train, pausing after every ``every`` images, and stop at the recipe's end or after ``within`` seconds.
+
+    Raises:
+        UserError: the loss is not finite.
+    """
+    recipe, workers = training.recipe, training.workers
     total = -(-recipe.images // recipe.batch)
-    marks = {-(-k // recipe.batch) for k in range(outputs.every, recipe.images, outputs.every)} | {total}
+    marks = {-(-k // recipe.batch) for k in range(every, recipe.images, every)} | {total}
     losses: list[Tensor] = []
     began = started = time.perf_counter()
-    silent = not workers.first
     with tqdm(
-        total=recipe.images, initial=training.seen, unit="img", unit_scale=True, disable=silent, mininterval=2
+        total=recipe.images,
+        initial=training.seen,
+        unit="img",
+        unit_scale=True,
+        disable=not workers.first,
+        mininterval=2,
     ) as bar:
         while training.step < total:
             losses.append(training.train_step())
             bar.update(recipe.batch)
             late = training.step % CHECK == 0 and workers.any(time.perf_counter() - began > within)
-            if training.step not in marks and not late:
-                continue
-            mean_loss = workers.mean(torch.stack(losses).mean())  # waits for the device
-            if not math.isfinite(mean_loss):
-                raise UserError(f"the loss is not finite after {training.seen:,} images; the files of before are kept")
-            training.seconds += time.perf_counter() - started
-            rate = len(losses) * recipe.batch / (time.perf_counter() - started)
-            losses.clear()
-            record: dict[str, Any] = {"images": training.seen, "images_before": training.images_before}
-            record |= {"seconds": round(training.seconds, 1), "images_per_second": round(rate, 1)}
-            record |= {"running_loss": mean_loss, "learning_rate": training.learning_rate()}
-            if late or training.step == total:
-                average, figures = evaluate_all(training, train, test, measure)
-            else:
-                average = training.average
-                figures = {"ema": recipe.ema[0]} | evaluate(training, average, train, test, measure)
-            records.append(record | figures)
-            if workers.first:
-                keep(training, average, outputs, records[-1], stated)
-            workers.wait()
-            started = time.perf_counter()
+            if training.step in marks or late:
+                mean_loss = workers.mean(torch.stack(losses).mean())  # waits for the device
+                record = _figures(training, mean_loss, len(losses), time.perf_counter() - started)
+                yield Stretch(record, last=late or training.step == total)
+                losses.clear()
+                started = time.perf_counter()
             if late:
-                break
-    if workers.first:
-        tqdm.write(f"{training.seen:,} images seen; the weights are in {outputs.checkpoint}")
-    return records[-1] if records else {}
+                return
+
+
+def _figures(training: DenoiserTraining, mean_loss: float, steps: int, seconds: float) -> dict[str, Any]:
+    """What the log says of the last ``steps`` steps, which took so many seconds."""
+    if not math.isfinite(mean_loss):
+        raise UserError(f"the loss is not finite after {training.seen:,} images; the files of before are kept")
+    training.seconds += seconds
+    return {
+        "images": training.seen,
+        "images_before": training.images_before,
+        "seconds": round(training.seconds, 1),
+        "images_per_second": round(steps * training.recipe.batch / seconds, 1),
+        "running_loss": mean_loss,
+        "learning_rate": training.learning_rate(),
+    }
 
 
 def begin(training: DenoiserTraining, work: Path, resume: bool, init: Path | None) -> None:

@@ -108,6 +108,26 @@ def _read(path: Path, state: dict[str, Tensor]) -> tuple[ScoreUNetConfig, dict[s
     walk.take("linear", "mapping.2")
     stem = walk.take("conv", "enc.0")["weight"]
 
+    channels, attention, encoder = _walk_encoder(walk, levels, blocks)
+    decoder = _walk_decoder(walk, levels, blocks, attention)
+    options: dict[str, Any] = {"encoder": encoder, "decoder": decoder}
+    config = ScoreUNetConfig(
+        channels=tuple(channels),
+        attention=tuple(attention),
+        blocks=blocks,
+        stem=stem.shape[0],
+        noise_channels=linear.shape[1],
+        embedding=linear.shape[0],
+        fourier=fourier,
+        taps=(1, 1) if encoder == "standard" else (1, 3, 3, 1),
+        image_channels=stem.shape[1],
+        **options,
+    )
+    return config, walk.tensors
+
+
+def _walk_encoder(walk: _Walk, levels: int, blocks: int) -> tuple[list[int], list[bool], str]:
+    """Take the encoder's modules; returns each level's channels, whether it attends, and the kind of encoder."""
     channels: list[int] = []
     attention: list[bool] = []
     encoder, step = "standard", 1
@@ -125,7 +145,11 @@ def _read(path: Path, state: dict[str, Tensor]) -> tuple[ScoreUNetConfig, dict[s
             if attention[level]:
                 walk.take("attention", f"enc.{step}")
             step += 1
+    return channels, attention, encoder
 
+
+def _walk_decoder(walk: _Walk, levels: int, blocks: int, attention: list[bool]) -> str:
+    """Take the modules of the middle and the decoder; returns the kind of decoder."""
     for kind, number in (("block", 0), ("attention", 0), ("block", 1)):
         walk.take(kind, f"dec.{number}")
     step, decoder = 2, "standard"
@@ -143,20 +167,7 @@ def _read(path: Path, state: dict[str, Tensor]) -> tuple[ScoreUNetConfig, dict[s
             walk.take("norm", f"dec.{step}.norm")
             walk.take("conv", f"dec.{step}.conv")
             step += 1
-    options: dict[str, Any] = {"encoder": encoder, "decoder": decoder}
-    config = ScoreUNetConfig(
-        channels=tuple(channels),
-        attention=tuple(attention),
-        blocks=blocks,
-        stem=stem.shape[0],
-        noise_channels=linear.shape[1],
-        embedding=linear.shape[0],
-        fourier=fourier,
-        taps=(1, 1) if encoder == "standard" else (1, 3, 3, 1),
-        image_channels=stem.shape[1],
-        **options,
-    )
-    return config, walk.tensors
+    return decoder
 
 
 def load_score_sde(path: Path, state: dict[str, Tensor], process: str = "") -> Preconditioned:
