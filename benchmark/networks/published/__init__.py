@@ -12,9 +12,9 @@ from torch import nn
 
 from benchmark.networks.checkpoint import CheckpointError, load_denoiser, sha256
 from benchmark.networks.published import ddpm, ncsnv2, score_sde
-from benchmark.networks.published.denoisers import DiscreteEpsilonDenoiser
+from benchmark.networks.published.denoisers import DiscreteEpsilonDenoiser, Preconditioned
 from benchmark.networks.published.edm import load_edm
-from benchmark.networks.published.pipeline import hub_folder, load_diffusers
+from benchmark.networks.published.pipeline import check_shape, hub_folder, load_diffusers, pipeline_hash
 from benchmark.networks.published.weights import LEGACY, ZIP, read_weights
 from benchmark.networks.replay import ReplayedDenoiser
 
@@ -23,50 +23,62 @@ __all__ = ["DiscreteEpsilonDenoiser", "check_source", "denoiser_hash", "load_dif
 
 PICKLE = b"\x80"
 """How a pickle of protocol 2 or later begins."""
+ANY_SIZE = "any-size"
+"""The mark of a source whose network is to be taken though it was made for images of another size."""
 
 
-def open_denoiser(source: str | os.PathLike[str], device: torch.device | str = "cpu") -> nn.Module:
+def open_denoiser(
+    source: str | os.PathLike[str], device: torch.device | str = "cpu", shape: tuple[int, ...] | None = None
+) -> nn.Module:
     """A denoiser from a file, a folder with a diffusers pipeline, or a name on the hub.
 
     Args:
         source: ``FILE#process`` says in which process a network of ScoreSDE was trained, where its tensors don't:
-            ``vp``, ``subvp``, ``ve`` or ``vp-discrete``.
+            ``vp``, ``subvp``, ``ve`` or ``vp-discrete``. ``#any-size`` takes a network for images of another size.
+        shape: of the images, (C, H, W): a network that was made for others is refused.
 
     Raises:
         CheckpointError: it can't be used (one line).
     """
-    path, process = _located(source)
+    path, process, any_size = _located(source)
     if not path.is_file():
-        return load_diffusers(path).to(device)
+        return load_diffusers(path, shape, any_size).to(device)
     try:
         with path.open("rb") as file:
             head = file.read(16)
     except OSError as error:
         raise CheckpointError(f"{path}: cannot be read ({error.strerror})") from None
     if not head.startswith((ZIP, LEGACY, PICKLE)) and not process:
-        return ReplayedDenoiser(load_denoiser(path, device))
+        own = load_denoiser(path, device)
+        check_shape(path, shape, own.network.config.image_channels, None)
+        return ReplayedDenoiser(own)
     try:
         denoiser = _published(path, head, process)
     except (KeyError, IndexError, TypeError, AttributeError, RuntimeError) as error:  # what no reader foresaw
         reason = str(error).partition("\n")[0]
         raise CheckpointError(f"{path}: not whole, or of another architecture ({reason})") from None
+    check_shape(path, shape, denoiser.image_channels, denoiser.image_size, any_size)
     return denoiser.to(device)
 
 
-def _split(source: str | os.PathLike[str]) -> tuple[Path, str]:
-    """Path, and what stands behind a # (empty without one)."""
-    path, _, process = str(source).rpartition("#")
-    return (Path(path), process) if path and not Path(source).exists() else (Path(source), "")
+def _split(source: str | os.PathLike[str]) -> tuple[Path, list[str]]:
+    """Path, and the marks that stand behind a #, with commas between them."""
+    path, _, marks = str(source).rpartition("#")
+    return (Path(path), marks.split(",")) if path and not Path(source).exists() else (Path(source), [])
 
 
-def _located(source: str | os.PathLike[str]) -> tuple[Path, str]:
-    """The file or folder on disk, which for a name on the hub is its copy there, and the process."""
+def _located(source: str | os.PathLike[str]) -> tuple[Path, str, bool]:
+    """The file or folder on disk, which for a name on the hub is its copy there; the process; whether any size will do.
+
+    The process is empty where none is stated.
+    """
     check_source(source)
-    path, process = _split(source)
-    return (path, process) if path.exists() else (hub_folder(str(path)), process)
+    path, marks = _split(source)
+    process = next((mark for mark in marks if mark != ANY_SIZE), "")
+    return path if path.exists() else hub_folder(str(path)), process, ANY_SIZE in marks
 
 
-def _published(path: Path, head: bytes, process: str) -> nn.Module:
+def _published(path: Path, head: bytes, process: str) -> Preconditioned:
     """The denoiser of a file that others wrote and that begins with ``head``."""
     state = read_weights(path) if head.startswith((ZIP, LEGACY)) else {}
     if any(name.startswith(score_sde.MARK) for name in state):
@@ -84,26 +96,24 @@ def _published(path: Path, head: bytes, process: str) -> nn.Module:
 
 def check_source(source: str | os.PathLike[str]) -> None:
     """Raise CheckpointError where ``source`` is no file, no folder, and not like a name on the hub."""
-    path, process = _split(source)
+    path, marks = _split(source)
     name = str(path)
     if not path.exists() and (path.suffix or name.count("/") != 1 or name.startswith("/")):
         raise CheckpointError(f"{source}: there is no such checkpoint, nor is it the name of a model on the hub")
-    if process and (process not in score_sde.PROCESSES or not path.is_file()):
+    processes = [mark for mark in marks if mark != ANY_SIZE]
+    if len(processes) > 1 or any(p not in score_sde.PROCESSES or not path.is_file() for p in processes):
         raise CheckpointError(f"{source}: expected FILE or FILE#process, of {', '.join(score_sde.PROCESSES)}")
 
 
 def denoiser_hash(source: str | os.PathLike[str]) -> str:
-    """What identifies the weights at ``source``: SHA-256 of the file, or of the weights' files in a folder.
+    """What identifies the denoiser at ``source``: SHA-256 of the file, or of all that is read of a pipeline's folder.
 
     Weights on the hub are fetched first: a name there may come to stand for others.
 
     Raises:
         CheckpointError: there are none to read.
     """
-    path, process = _located(source)
+    path, process, _ = _located(source)
     if path.is_file():
         return sha256(path) + (f"#{process}" if process else "")
-    files = sorted([*path.rglob("*.safetensors"), *path.rglob("*.bin"), *path.rglob("config.json")])
-    if not files:
-        raise CheckpointError(f"{source}: holds no weights")
-    return "+".join(sha256(file)[:16] for file in files)
+    return pipeline_hash(path)

@@ -73,4 +73,7 @@ def load_ddpm(path: Path, state: dict[str, Tensor]) -> DiscreteEpsilonDenoiser:
     tensors = {_rename(name, levels): tensor for name, tensor in state.items()}
     flat = {name: t.flatten(1) if "attentions" in name and t.dim() == 4 else t for name, t in tensors.items()}
     load_tensors(path, network, flat)
-    return DiscreteEpsilonDenoiser(Sample(network), linear_alphas_cumprod()).eval().requires_grad_(False)
+    if len(state["conv_out.weight"]) == 2 * image_channels:
+        raise CheckpointError(f"{path}: predicts variances too (6 channels of 3); only noise is supported")
+    denoiser = DiscreteEpsilonDenoiser(Sample(network), linear_alphas_cumprod())
+    return denoiser.for_images(image_channels).eval().requires_grad_(False)

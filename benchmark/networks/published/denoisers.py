@@ -4,9 +4,13 @@ Karras et al. 2022, eq. 7 and table 1. A class here is one training's four scali
 takes ``(x [B, ...], c_noise [B])``.
 """
 
+import math
+from typing import Self
+
 import torch
 from torch import Tensor, nn
 
+from benchmark.networks.checkpoint import CheckpointError
 from samplers.noise import vp_alpha, vp_sigma, vp_time
 
 
@@ -15,11 +19,25 @@ class Preconditioned(nn.Module):
 
     Attributes:
         sigma_min, sigma_max: the range that the network was trained on.
+        image_channels, image_size: of the images that it was made for; the size is None where the file does not say.
+
+    Raises:
+        CheckpointError: no such range.
     """
+
+    image_channels: int = 3
+    image_size: tuple[int, int] | None = None
 
     def __init__(self, network: nn.Module, sigma_min: float, sigma_max: float):
         super().__init__()
+        if not 0 < sigma_min < sigma_max < math.inf:
+            raise CheckpointError(f"noise levels from {sigma_min:g} to {sigma_max:g} are none to train on")
         self.network, self.sigma_min, self.sigma_max = network, sigma_min, sigma_max
+
+    def for_images(self, channels: int, size: tuple[int, int] | None = None) -> Self:
+        """This denoiser, which says what images it was made for."""
+        self.image_channels, self.image_size = channels, size
+        return self
 
     def scalings(self, sigma: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """c_skip, c_out, c_in and c_noise of the levels ``sigma``, each float64 ``[M]``."""
@@ -43,6 +61,8 @@ class EDM(Preconditioned):
 
     def __init__(self, network: nn.Module, sigma_data: float = 0.5):
         super().__init__(network, 0.002, 80.0)
+        if not 0 < sigma_data < math.inf:
+            raise CheckpointError(f"sigma_data is {sigma_data:g}, expected a deviation above 0")
         self.sigma_data = sigma_data
 
     def scalings(self, sigma: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:

@@ -11,6 +11,8 @@ from benchmark.networks.published.denoisers import EDM, Preconditioned, Variance
 from benchmark.networks.published.pickles import Inert, read_pickle
 from benchmark.networks.published.score_unet import ScoreUNet, ScoreUNetConfig
 
+MOST_BLOCKS = 64
+
 
 def _song(options: dict[str, Any]) -> dict[str, Any]:
     """What DDPM++ and NCSN++ add to :func:`_config`, by EDM's names and defaults."""
@@ -50,6 +52,10 @@ def _config(path: Path, network: Inert) -> ScoreUNetConfig:
     own, defaults = _NETWORKS[network.class_name]
     options = {**defaults, **network.get("_init_kwargs", {})}
     base, side = options["model_channels"], options["img_resolution"]
+    if options.get("out_channels", options["in_channels"]) != options["in_channels"]:
+        raise ValueError(f"{options['in_channels']} channels in, {options['out_channels']} out")
+    if not 1 <= options["num_blocks"] <= MOST_BLOCKS or not 1 <= len(options["channel_mult"]) <= MOST_BLOCKS:
+        raise ValueError(f"num_blocks and the length of channel_mult are 1 to {MOST_BLOCKS}")
     sides = [side >> level for level in range(len(options["channel_mult"]))]
     return ScoreUNetConfig(
         channels=tuple(base * multiple for multiple in options["channel_mult"]),
@@ -115,4 +121,9 @@ def load_edm(path: Path) -> Preconditioned:
     except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
         raise CheckpointError(f"{path}: bad options of '{network.class_name}' ({error})") from None
     load_tensors(path, found, _renamed(network))
-    return _preconditioned(path, model.class_name, model, found).eval().requires_grad_(False)
+    try:
+        denoiser = _preconditioned(path, model.class_name, model, found)
+    except (CheckpointError, TypeError) as error:
+        raise CheckpointError(f"{path}: {str(error).removeprefix(f'{path}: ')}") from None
+    side = model.get("img_resolution") or network.get("_init_kwargs", {})["img_resolution"]
+    return denoiser.for_images(found.config.image_channels, (side, side)).eval().requires_grad_(False)

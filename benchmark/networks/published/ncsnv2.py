@@ -164,4 +164,8 @@ def load_ncsnv2(path: Path, state: dict[str, Tensor]) -> VarianceExploding:
     network = NCSNv2(len(begin), depth, begin.shape[1])
     names = {name: name.replace("msf.convs", "join").replace("crp.convs", "chain") for name in state}
     load_tensors(path, network, {names[name]: tensor for name, tensor in state.items() if name != "sigmas"})
-    return VarianceExploding(network, float(sigmas.min()), float(sigmas.max())).eval().requires_grad_(False)
+    try:
+        denoiser = VarianceExploding(network, float(sigmas.min()), float(sigmas.max()))
+    except CheckpointError as error:
+        raise CheckpointError(f"{path}: {error}") from None
+    return denoiser.for_images(begin.shape[1]).eval().requires_grad_(False)

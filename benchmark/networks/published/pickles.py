@@ -57,6 +57,11 @@ def _storage(content: bytes) -> Any:
 
 
 def _tensor(storage: Any, offset: int, size: tuple[int, ...], stride: tuple[int, ...], *_: Any) -> Tensor:
+    if min((offset, *size, *stride), default=0) < 0 or len(size) != len(stride):
+        raise pickle.UnpicklingError("a tensor of negative size")
+    last = offset + sum((n - 1) * step for n, step in zip(size, stride, strict=True))
+    if 0 not in size and (last + 1) * storage.dtype.itemsize > storage._untyped_storage.nbytes():
+        raise pickle.UnpicklingError("a tensor larger than its storage")  # else memory that nobody wrote
     return torch.empty(0, dtype=storage.dtype).set_(storage._untyped_storage, offset, size, stride)
 
 

@@ -191,7 +191,11 @@ def load_score_sde(path: Path, state: dict[str, Tensor], process: str = "") -> P
         raise CheckpointError(f"{path}: sees the noise level itself (Fourier features), so it is 've', not '{process}'")
     network = ScoreUNet(config)
     load_tensors(path, network, tensors)
-    return _denoiser(path, network, state, process).eval().requires_grad_(False)
+    try:
+        denoiser = _denoiser(path, network, state, process)
+    except CheckpointError as error:
+        raise CheckpointError(f"{path}: {str(error).removeprefix(f'{path}: ')}") from None
+    return denoiser.for_images(config.image_channels).eval().requires_grad_(False)
 
 
 def _denoiser(path: Path, network: ScoreUNet, state: dict[str, Tensor], process: str) -> Preconditioned:
