@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 from scipy.optimize import isotonic_regression
 
 from benchmark.report.figures.looks import Look
+from benchmark.report.figures.style import log_ticks, percent_axis
 from benchmark.report.seeds import Interval
 
 End = tuple[float, str, str]
@@ -35,6 +36,22 @@ def draw_line(ax: Axes, x: Sequence[float], values: Sequence[Interval], look: Lo
         low = [v.mean - v.low if math.isfinite(v.low) else 0 for v in values]
         high = [v.high - v.mean if math.isfinite(v.high) else 0 for v in values]
         ax.errorbar(x, mean, yerr=[low, high], fmt="none", ecolor=look.colour, elinewidth=0.9, alpha=0.5)
+
+
+def value_axis(ax: Axes, ends: Sequence[End], rate: bool, room: float, outlier: float = math.inf) -> None:
+    """Scale the axis of values: in percent for rates, else logarithmic where the ends of all lines are positive.
+
+    Args:
+        room: how many times the largest value the axis goes to.
+        outlier: how many times the median it goes to at most.
+    """
+    if rate:
+        percent_axis(ax)
+    elif all(y > 0 for y, _, _ in ends):
+        ax.set_yscale("log")
+        values = np.concatenate([np.asarray(line.get_ydata(), dtype=float) for line in ax.lines])
+        ax.set_ylim(0.6 * values.min(), min(room * values.max(), outlier * np.median(values)))
+        log_ticks(ax)
 
 
 def label_ends(ax: Axes, ends: Sequence[End], size: float = 7) -> None:

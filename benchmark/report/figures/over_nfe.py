@@ -1,15 +1,14 @@
 """Figures of measured values against network evaluations."""
 
-import numpy as np
 from matplotlib.axes import Axes
 
 from benchmark.metrics.base import quantity
 from benchmark.report.arms import COPY, REAL, Arm
 from benchmark.report.comparing import COPIES, MIXTURE, few_budget
 from benchmark.report.figures.figure import Drawn, figure
-from benchmark.report.figures.lines import End, draw_line, label_ends
+from benchmark.report.figures.lines import End, draw_line, label_ends, value_axis
 from benchmark.report.figures.looks import looks
-from benchmark.report.figures.style import WIDE, log_ticks, panels, percent_axis, plain_ticks, thinned
+from benchmark.report.figures.style import WIDE, panels, percent_axis, plain_ticks, thinned
 from benchmark.report.results import Results
 from benchmark.report.seeds import Interval, mean_interval
 
@@ -77,13 +76,7 @@ def _against_nfe(ax: Axes, results: Results, problem: str, name: str) -> None:
     ends += _floors(ax, results, problem, name)
     ax.set_xscale("log")
     plain_ticks(ax, thinned(sorted({n for arm in measured for n in results.budgets(problem, arm)})))
-    if quantity(name).rate:
-        percent_axis(ax)
-    elif all(y > 0 for y, _, _ in ends):
-        ax.set_yscale("log")
-        means = np.array([y for line in ax.lines for y in np.asarray(line.get_ydata(), dtype=float)])
-        ax.set_ylim(0.6 * means.min(), min(1.7 * means.max(), OUTLIER * np.median(means)))
-        log_ticks(ax)
+    value_axis(ax, ends, quantity(name).rate, room=1.7, outlier=OUTLIER)
     ax.set(xlabel="network evaluations (NFE)", title=f"{quantity(name).label}, {problem}", ylabel="")
     label_ends(ax, ends, 6.5)
 

@@ -2,16 +2,15 @@
 
 import math
 
-import numpy as np
 from matplotlib.axes import Axes
 
 from benchmark.metrics.base import quantity
 from benchmark.report.arms import REAL, Arm
 from benchmark.report.comparing import COPIES
 from benchmark.report.figures.figure import Drawn, figure
-from benchmark.report.figures.lines import End, draw_line, label_ends
+from benchmark.report.figures.lines import End, draw_line, label_ends, value_axis
 from benchmark.report.figures.looks import looks
-from benchmark.report.figures.style import log_ticks, panels, percent_axis, plain_ticks, thinned
+from benchmark.report.figures.style import panels, plain_ticks, thinned
 from benchmark.report.results import Results, groups
 from benchmark.report.seeds import mean_interval
 
@@ -52,13 +51,7 @@ def _over_sigma_m(ax: Axes, results: Results, problem: str, name: str) -> None:
             ends.append((value, arm.title, look[arm].colour))
     ax.set_xscale("log")
     plain_ticks(ax, thinned(sorted(float(f"{s:.2g}") for s in points["sigma_m"].unique())))
-    if quantity(name).rate:
-        percent_axis(ax)
-    elif all(y > 0 for y, _, _ in ends):
-        ax.set_yscale("log")
-        means = [y for line in ax.lines for y in np.asarray(line.get_ydata(), dtype=float)]
-        ax.set_ylim(0.6 * min(means), 1.6 * max(means))
-        log_ticks(ax)
+    value_axis(ax, ends, quantity(name).rate, room=1.6)
     ax.set(xlabel=r"noise level $\sigma_M$ of the targets", ylabel="", title="copies of training examples")
     label_ends(ax, ends, 6.5)
 

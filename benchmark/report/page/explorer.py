@@ -47,10 +47,11 @@ def explorer(results: Results) -> dict[str, Any]:
 
 
 def _of_arm(results: Results, arm: Arm, runs: pd.DataFrame) -> dict[str, Any]:
-    """Name, family and colour of an arm."""
+    """Name, family and colour of an arm, and whether it is its sampler's main arm, whose name leaves options out."""
     samplers = frozenset(map(Arm, results.runs["sampler"]))
     return {
         "label": arm.title,
+        "main": not arm.options,
         "options": str(runs["options"].iloc[0]),
         "family": FAMILIES[arm.family].heading,
         "colour": looks(samplers)[arm.main].colour,

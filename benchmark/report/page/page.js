@@ -47,7 +47,7 @@
     const dot = element("span", null, { class: "dot", "aria-hidden": "true" });
     dot.style.background = r.cell.colour;
     open.append(dot, r.cell.label);
-    if (r.cell.options && !r.cell.label.includes("(")) open.append(element("span", ` ${r.cell.options}`, { class: "options" }));
+    if (r.cell.options && r.cell.main) open.append(element("span", ` ${r.cell.options}`, { class: "options" }));
     return open;
   }
 

@@ -94,6 +94,7 @@ def test_explorer_holds_every_value_and_its_origin(built: Path, text: str) -> No
     assert cell["command"].startswith(
         "python -m benchmark.run --problem digits --sampler dpmot --nfe 10 --seeds 0 1 2 3 4"
     )
+    assert cell["main"] and not any(c["main"] for c in data["cells"] if "sigma_m=0.3" in c["options"])
     assert sum(len(c["seeds"]) for c in data["cells"]) == len(load(built).records)
 
 
