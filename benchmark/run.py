@@ -16,11 +16,14 @@ import sys
 import textwrap
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 from tqdm import tqdm
 
 from benchmark.commands import command_line, positive, run_command
-from benchmark.problems import problem_class, problem_names, problem_options
+from benchmark.metrics import METRICS, lookup
+from benchmark.metrics.extractors import EXTRACTORS
+from benchmark.problems import PROBLEMS, problem_class, problem_names, problem_options
 from benchmark.records import environment
 from benchmark.records.store import Record, Store, describe
 from benchmark.running import suites
@@ -31,8 +34,8 @@ from benchmark.workers import choose_device
 from samplers.errors import OptionError
 from samplers.registry import available, unavailable
 
-HEADLINE = ("fd", "w2", "mmr@0.2", "copy_share")
-"""Values shown in the line of a finished run."""
+HEADLINE = ("fid", "fd", "w2", "mmr@0.2", "copy_share")
+"""Values shown in the line of a finished run, and those of metrics asked for."""
 
 NFES, SEEDS, SAMPLES = (5, 10, 20), (0, 1, 2), 1000
 """What is run where nothing else is asked for; a suite has its own."""
@@ -60,6 +63,13 @@ def parser() -> argparse.ArgumentParser:
         action="extend",
         metavar="KEY=VALUE",
         help="an option of the sampler, or of the problem as problem.KEY=VALUE",
+    )
+    what.add_argument(
+        "--metrics",
+        nargs="+",
+        default=[],
+        metavar="NAME",
+        help=f"measured beside the problem's own: {', '.join(METRICS.available())}",
     )
     add("--out", default="local-results", metavar="DIR", help="results folder (default local-results)")
     add("--data", metavar="DIR", help="folder of the data sets (default $DPMOT_DATA, else ~/.cache/dpmot)")
@@ -119,7 +129,7 @@ def cases(arguments: argparse.Namespace) -> list[Case]:
     nfes, seeds = tuple(arguments.nfe or NFES), tuple(arguments.seeds or SEEDS)
     samples = SAMPLES if arguments.samples is None else arguments.samples
     return [
-        Case(problem, sampler, nfes, seeds, samples, options, of_problem)
+        Case(problem, sampler, nfes, seeds, samples, options, of_problem, tuple(arguments.metrics))
         for problem in arguments.problem or ["mixture2d"]
         for sampler in arguments.sampler
     ]
@@ -136,7 +146,8 @@ def cases_of_suite(arguments: argparse.Namespace) -> list[Case]:
         if name not in suites.SUITES[arguments.suite]:
             held = ", ".join(suites.SUITES[arguments.suite])
             raise OptionError(f"suite '{arguments.suite}' has no runs on '{name}'; it is of {held}")
-    return [case for case in chosen if not arguments.problem or case.problem in arguments.problem]
+    wanted = [case for case in chosen if not arguments.problem or case.problem in arguments.problem]
+    return [replace(case, metrics=tuple(arguments.metrics)) for case in wanted]
 
 
 def _shown(numbers: Iterable[int]) -> str:
@@ -193,7 +204,9 @@ def line(run: Run, record: Record) -> str:
     """One finished run in a line."""
     if record["status"] != "ok":
         return f"{run}: FAILED {record['error']}"
-    shown = [(name, record["metrics"][name]["value"]) for name in HEADLINE if name in record["metrics"]]
+    asked = [quantity.key for metric in run.more_metrics for quantity in lookup(metric).quantities]
+    names = dict.fromkeys((*HEADLINE, *asked))
+    shown = [(name, record["metrics"][name]["value"]) for name in names if name in record["metrics"]]
     text = f"{run}  " + "  ".join(f"{name} {value:.4g}" for name, value in shown)
     transport = record["fit"]["info"]
     if transport.get("converged") is False:
@@ -225,6 +238,18 @@ def show_list() -> None:
         print(f"  {name}: {problem_class(name).summary}")
         if options := problem_options(name):
             print(textwrap.fill(describe(options), 78, initial_indent="    ", subsequent_indent="    "))
+    for name, reason in PROBLEMS.unavailable().items():
+        print(f"  {name}: can't be used here: {reason}")
+    print("\nmetrics (--metrics name; a problem has its own)\n")
+    for name, metric in METRICS.available().items():
+        print(textwrap.fill(f"{name}: {', '.join(q.key for q in metric.item.quantities)}", 78, initial_indent="  "))
+    for name, reason in METRICS.unavailable().items():
+        print(f"  {name}: can't be used here: {reason}")
+    print("\nfeature networks (--set problem.extractor=name)\n")
+    for name, network in EXTRACTORS.available().items():
+        print(f"  {name}: {network.item.summary}")
+    for name, reason in EXTRACTORS.unavailable().items():
+        print(f"  {name}: can't be used here: {reason}")
     print(f"\nsuites: {', '.join(suites.SUITES)}")
 
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from benchmark.bound.terms import MixtureFlow
 from benchmark.problems import make_problem
-from benchmark.problems.mixture import GaussianMixture
+from benchmark.problems.gaussian_mixture import GaussianMixture
 from samplers.errors import OptionError
 
 

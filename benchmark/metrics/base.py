@@ -1,18 +1,9 @@
-"""What a metric is: a named, versioned function from samples to estimates, and how each of its values is shown."""
+"""What metrics give: estimates with their uncertainty, and how each is shown."""
 
-import weakref
-from collections.abc import Callable, Hashable, Iterable
-from dataclasses import dataclass, replace
-from typing import Any, Literal, TypeVar
+from dataclasses import dataclass
+from typing import Literal
 
-import torch
-from torch import Tensor
-
-from benchmark.problems.base import Problem
 from samplers.errors import UserError
-from samplers.plugins import Registry
-
-T = TypeVar("T")
 
 
 class MetricError(UserError):
@@ -51,6 +42,8 @@ class Quantity:
         quality: whether it measures quality as a whole. Of those that a problem has, the leftmost is the one shown.
         unbiased: key of the value that tests use in its place, where it is itself cut off at 0.
         level: the parameter of one value of a family such as `mmr@λ`.
+        network: the network that it depends on and is named after, where names must tell networks apart.
+        customary: its key where the network is the Inception of FID; the key itself where empty.
     """
 
     key: str
@@ -62,118 +55,9 @@ class Quantity:
     quality: bool = False
     unbiased: str | None = None
     level: float | None = None
+    network: Literal["features", "classifier"] | None = None
+    customary: str = ""
 
-
-Measure = Callable[[Tensor, Problem, int], dict[str, Estimate]]
-
-
-@dataclass(frozen=True)
-class Metric:
-    """A registered metric.
-
-    Attributes:
-        name: as asked for.
-        version: enters the keys of records; raised whenever the numbers change.
-        quantities: the values it gives.
-        measure: measure(samples [S, *shape], problem, seed) -> an estimate for each quantity.
-        needs: what it needs beside the samples: `features`, `reference`, `posterior`, `training set`.
-        least: samples that it needs.
-    """
-
-    name: str
-    version: str
-    quantities: tuple[Quantity, ...]
-    measure: Measure
-    needs: tuple[str, ...] = ()
-    least: int = 2
-
-
-def _plug_in(name: str, loaded: object) -> None:
-    if not isinstance(loaded, Metric):
-        raise TypeError(f"is a {type(loaded).__name__}, not a Metric")
-    METRICS.add(loaded.name, loaded, loaded.measure)
-
-
-METRICS: Registry[Metric] = Registry("metric", "benchmark.metrics", "dpmot_bench.metrics", _plug_in)
-"""Every file of this folder that declares a metric, and entry points of other packages."""
-
-
-def metric(
-    name: str,
-    version: str,
-    quantities: Iterable[Quantity],
-    needs: Iterable[str] = (),
-    least: int = 2,
-) -> Callable[[Measure], Metric]:
-    """Decorator: turn a function into the metric `name`; see `Metric` for what the arguments say."""
-
-    def declare(measure: Measure) -> Metric:
-        declared = Metric(name, version, tuple(quantities), measure, tuple(needs), least)
-        METRICS.add(name, declared, measure)
-        return declared
-
-    return declare
-
-
-def lookup(name: str) -> Metric:
-    """Find the metric of this name.
-
-    Raises:
-        UserError: there is none, or it cannot be used here; the message says which there are.
-    """
-    return METRICS.lookup(name).item
-
-
-def quantities() -> dict[str, Quantity]:
-    """Gather the values of all metrics by key; those with a column come first, from left to right."""
-    known = [quantity for entry in METRICS.available().values() for quantity in entry.item.quantities]
-    known.sort(key=lambda quantity: (quantity.column is None, quantity.column or 0))
-    return {quantity.key: quantity for quantity in known}
-
-
-def quantity(key: str) -> Quantity:
-    """Find the description of a value in a record; one that no metric declares keeps its key and has no direction.
-
-    A key such as `fd[mobilenet_v2]` is the value `fd` with features that it names.
-    """
-    base, bracket, rest = key.partition("[")
-    found = quantities().get(base, Quantity(base, base))
-    return replace(found, key=key, label=f"{found.label}{bracket}{rest}")
-
-
-def versions(metrics: Iterable[str]) -> dict[str, str]:
-    """Give the version of each metric, for the record and its key."""
-    return {name: lookup(name).version for name in metrics}
-
-
-def compute(metrics: Iterable[str], samples: Tensor, problem: Problem, seed: int = 0) -> dict[str, Estimate]:
-    """Measure samples [S, *shape] by the named metrics; `seed` drives resampling only.
-
-    Raises:
-        MetricError: unknown metric, samples that are not finite, or fewer than a metric needs.
-    """
-    chosen = [lookup(name) for name in metrics]
-    broken = int((~torch.isfinite(samples.flatten(1))).any(1).sum())
-    if broken:
-        raise MetricError(f"{broken} of {len(samples)} samples are not finite")
-    for each in chosen:
-        if len(samples) < each.least:
-            raise MetricError(f"metric '{each.name}' needs at least {each.least} samples, got {len(samples)}")
-    values: dict[str, Estimate] = {}
-    for each in chosen:
-        values |= each.measure(samples, problem, seed)
-    return values
-
-
-_kept: dict[int, dict[Hashable, Any]] = {}
-
-
-def once(problem: object, key: Hashable, make: Callable[[], T]) -> T:
-    """`make()`, remembered for this problem object for as long as it lives (problems need not be hashable)."""
-    if id(problem) not in _kept:
-        _kept[id(problem)] = {}
-        weakref.finalize(problem, _kept.pop, id(problem), None)
-    kept = _kept[id(problem)]
-    if key not in kept:
-        kept[key] = make()
-    return kept[key]
+    def key_with(self, network: str, fid: bool) -> str:
+        """Name the value after its network: `fid` with the features of FID, else `fd[mobilenet_v2]`."""
+        return (self.customary or self.key) if fid else f"{self.key}[{network}]"

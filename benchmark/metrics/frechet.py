@@ -13,47 +13,14 @@ jackknife's variance of FD (Efron & Stein, 1981: it errs upwards). It costs one 
 the expectation of FD *at this sample count*, which exceeds FD itself by a bias of order 1/S; `bias` estimates it.
 """
 
-from dataclasses import dataclass
-from functools import cached_property
-from typing import Any
-
 import torch
 from torch import Tensor
 
-from benchmark.metrics.base import Estimate, MetricError, Quantity, metric, once
+from benchmark.metrics.base import Estimate, MetricError, Quantity
+from benchmark.metrics.estimation.gaussian import Gaussian
 from benchmark.metrics.estimation.intervals import Z
-from benchmark.problems.base import Problem
-
-REFERENCE = 20_000  # most reference examples taken where a problem can draw as many as asked for
-
-
-@dataclass(frozen=True)
-class Gaussian:
-    """Moments of a feature distribution in float64.
-
-    Attributes:
-        mean: [D].
-        cov: [D, D], with divisor count − 1.
-        count: examples it was made from.
-    """
-
-    mean: Tensor
-    cov: Tensor
-    count: int
-
-    @classmethod
-    def fit(cls, features: Tensor) -> "Gaussian":
-        """Of features [S, D], S >= 2."""
-        if len(features) < 2:
-            raise MetricError(f"a covariance needs at least 2 examples, got {len(features)}")
-        x = features.double()
-        return cls(x.mean(0), torch.cov(x.T).reshape(x.shape[1], x.shape[1]), len(x))
-
-    @cached_property
-    def root(self) -> Tensor:
-        """Symmetric square root of the covariance, [D, D]."""
-        values, vectors = torch.linalg.eigh(self.cov)
-        return (vectors * values.clamp(min=0).sqrt()) @ vectors.T
+from benchmark.metrics.evidence import Evidence
+from benchmark.metrics.registry import metric
 
 
 def frechet_distance(a: Gaussian, b: Gaussian) -> float:
@@ -91,6 +58,23 @@ def frechet_estimate(features: Tensor, b: Gaussian, note: str) -> Estimate:
     return Estimate(value, max(value - Z * error, 0.0), value + Z * error, len(features), f"{note}; {excess}")
 
 
+def paired_difference(features: Tensor, others: Tensor, reference: Gaussian, note: str = "") -> Estimate:
+    """Estimate FD of `features` minus FD of `others`, [S, D] each, row i of both made from the same noise.
+
+    The interval is the infinitesimal jackknife's for pairs: what the two have in common by their noise cancels.
+
+    Raises:
+        MetricError: the numbers of samples differ.
+    """
+    if len(features) != len(others):
+        raise MetricError(f"a paired comparison needs equally many samples, got {len(features)} and {len(others)}")
+    a, b = Gaussian.fit(features), Gaussian.fit(others)
+    value = frechet_distance(a, reference) - frechet_distance(b, reference)
+    psi = influence(features, a, reference) - influence(others, b, reference)
+    error = float(psi.var() / len(psi)) ** 0.5
+    return Estimate(value, value - Z * error, value + Z * error, len(psi), f"{note}; paired by noise")
+
+
 @metric(
     "fd",
     version="1",
@@ -110,20 +94,14 @@ def frechet_estimate(features: Tensor, b: Gaussian, note: str) -> Estimate:
             meaning="Fréchet distance to the reference examples, in classifier features",
             column=11,
             quality=True,
+            network="features",
+            customary="fid",
         ),
     ],
-    needs=["reference", "features"],
+    needs=["moments"],
     least=20,
+    ranks=1,
 )
-def fd(samples: Tensor, problem: Problem, seed: int) -> dict[str, Estimate]:
-    """`fd`: Fréchet distance to the reference in the problem's own features."""
-
-    def features(x: Tensor) -> Tensor:
-        found = problem.features(x)
-        if found is None:
-            raise MetricError("metric 'fd' needs features, and this problem has none")
-        return found
-
-    b: Any = once(problem, "fd", lambda: Gaussian.fit(features(problem.examples("reference", REFERENCE))))
-    with torch.no_grad():
-        return {"fd": frechet_estimate(features(samples), b, f"features: {problem.feature_name}")}
+def fd(evidence: Evidence) -> dict[str, Estimate]:
+    """Measure `fd`: Fréchet distance to the reference."""
+    return {"fd": frechet_estimate(evidence.features, evidence.moments, evidence.feature_note)}

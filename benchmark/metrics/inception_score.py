@@ -4,8 +4,10 @@ import numpy as np
 from scipy.stats import t
 from torch import Tensor
 
-from benchmark.metrics.base import Estimate
+from benchmark.metrics.base import Estimate, Quantity
 from benchmark.metrics.estimation.intervals import LEVEL
+from benchmark.metrics.evidence import Evidence
+from benchmark.metrics.registry import metric
 
 SPLITS = 10
 
@@ -26,3 +28,25 @@ def inception_score(logits: Tensor, splits: int = SPLITS, seed: int = 2020, note
     value, error = float(np.mean(scores)), float(np.std(scores, ddof=1) / np.sqrt(splits))
     reach = float(t.ppf(0.5 + LEVEL / 2, splits - 1)) * error
     return Estimate(value, value - reach, value + reach, len(logits), f"{note}; {splits} splits")
+
+
+@metric(
+    "is",
+    version="1",
+    quantities=[
+        Quantity(
+            key="is",
+            label="IS",
+            better="higher",
+            meaning="Inception score: exp of the mean KL divergence of a sample's class probabilities from their mean",
+            column=20,
+            network="classifier",
+            customary="is",
+        ),
+    ],
+    needs=["posterior"],
+    least=10 * SPLITS,
+)
+def inception(evidence: Evidence) -> dict[str, Estimate]:
+    """Measure `is` by the classes of whichever classifier there is."""
+    return {"is": inception_score(evidence.log_posterior, note=evidence.posterior_note)}

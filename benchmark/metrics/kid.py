@@ -10,9 +10,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from benchmark.metrics.base import Estimate
+from benchmark.metrics.base import Estimate, Quantity
 from benchmark.metrics.estimation.intervals import Z
+from benchmark.metrics.evidence import Evidence
+from benchmark.metrics.registry import metric
 
+SUBSET = 1000  # as is customary
 BLOCK = 1 << 25  # kernel values held at once (256 MiB)
 
 
@@ -56,7 +59,7 @@ def kernel_distance(sample: KernelSums, reference: KernelSums, note: str = "") -
 
 
 def kernel_distance_subsets(
-    features: Tensor, reference: Tensor, subsets: int = 100, size: int = 1000, seed: int = 2020, note: str = ""
+    features: Tensor, reference: Tensor, subsets: int = 100, size: int = SUBSET, seed: int = 2020, note: str = ""
 ) -> Estimate:
     """Mean over subsets of `size` of either side, [S, D] and [M, D], drawn as torch-fidelity draws them.
 
@@ -76,3 +79,55 @@ def kernel_distance_subsets(
 def kernel_diagonal(x: Tensor) -> Tensor:
     """k(x_i, x_i), [S]."""
     return (x.square().sum(1) / x.shape[1] + 1).pow(3)
+
+
+MEANING = "squared maximum mean discrepancy with a cubic kernel, unbiased"
+
+
+@metric(
+    "kd",
+    version="1",
+    quantities=[
+        Quantity(key="kid", label="KID", better="lower", meaning=f"{MEANING}, in the features of FID", column=14),
+        Quantity(
+            key="kd",
+            label="KD",
+            better="lower",
+            meaning=MEANING,
+            column=15,
+            network="features",
+            customary="kid",
+        ),
+    ],
+    needs=["reference features"],
+    least=20,
+)
+def kd(evidence: Evidence) -> dict[str, Estimate]:
+    """Measure `kd` from every pair."""
+    reference = evidence.once("kernel sums", lambda: KernelSums.of(evidence.reference_features))
+    note = f"{evidence.feature_note}, {len(reference.features)} images"
+    return {"kd": kernel_distance(KernelSums.of(evidence.features), reference, note)}
+
+
+@metric(
+    "kd-subsets",
+    version="1",
+    quantities=[
+        Quantity(key="kid_subsets", label="KID (subsets)", better="lower", meaning=f"{MEANING}: mean over subsets"),
+        Quantity(
+            key="kd_subsets",
+            label="KD (subsets)",
+            better="lower",
+            meaning=f"{MEANING}: mean over subsets",
+            network="features",
+            customary="kid_subsets",
+        ),
+    ],
+    needs=["reference features"],
+    least=SUBSET,
+    usual=False,
+)
+def kd_subsets(evidence: Evidence) -> dict[str, Estimate]:
+    """Measure `kd_subsets`, the customary mean over random subsets."""
+    reference = evidence.reference_features
+    return {"kd_subsets": kernel_distance_subsets(evidence.features, reference, note=evidence.feature_note)}

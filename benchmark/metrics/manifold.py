@@ -7,9 +7,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from benchmark.metrics.base import Estimate
+from benchmark.metrics.base import Estimate, Quantity
 from benchmark.metrics.estimation.intervals import Z, share
 from benchmark.metrics.estimation.neighbours import nearest
+from benchmark.metrics.evidence import Evidence
+from benchmark.metrics.registry import metric
 
 NEIGHBOUR_PR, NEIGHBOUR_DC = 3, 5  # as in the papers
 BLOCK = 1 << 25  # distances held at once (256 MiB)
@@ -69,3 +71,34 @@ def precision_recall_density_coverage(sample: Balls, reference: Balls, note: str
 def _of_samples(estimate: Estimate, count: int) -> Estimate:
     """The estimate with the number of samples, where the share is one of reference features."""
     return Estimate(estimate.value, estimate.low, estimate.high, count, estimate.note)
+
+
+def _quantity(name: str, column: int, rate: bool, meaning: str) -> Quantity:
+    return Quantity(
+        key=name,
+        label=name,
+        better="higher",
+        rate=rate,
+        meaning=meaning,
+        column=column,
+        network="features",
+        customary=name,
+    )
+
+
+@metric(
+    "pr",
+    version="1",
+    quantities=[
+        _quantity("precision", 16, True, "share of samples within the third-neighbour ball of a reference example"),
+        _quantity("recall", 17, True, "share of reference examples within the third-neighbour ball of a sample"),
+        _quantity("density", 18, False, "reference balls that a sample lies in, about 1 for equal laws"),
+        _quantity("coverage", 19, True, "share of reference examples whose fifth-neighbour ball holds a sample"),
+    ],
+    needs=["reference features"],
+    least=20,
+)
+def pr(evidence: Evidence) -> dict[str, Estimate]:
+    """Measure `precision`, `recall`, `density`, `coverage`."""
+    reference = evidence.once("balls", lambda: Balls.of(evidence.reference_features))
+    return precision_recall_density_coverage(Balls.of(evidence.features), reference, evidence.feature_note)

@@ -5,21 +5,22 @@ from collections.abc import Sequence
 import numpy as np
 from torch import Tensor
 
-from benchmark.metrics.base import Estimate, Quantity, metric
+from benchmark.metrics.base import Estimate, Quantity
 from benchmark.metrics.estimation.intervals import share
-from benchmark.problems.base import Problem
+from benchmark.metrics.evidence import Evidence
+from benchmark.metrics.registry import metric
 
 LAMBDAS = (0.1, 0.11, 0.115, 0.13, 0.16, 0.2, 0.3, 0.4)  # the released code's list
 USUAL = 0.2  # as in the follow-up paper (arXiv 2410.13431)
 
 
-def mixture_rates(posterior: Tensor, classifier: str, lambdas: Sequence[float] = LAMBDAS) -> dict[str, Estimate]:
+def mixture_rates(posterior: Tensor, note: str, lambdas: Sequence[float] = LAMBDAS) -> dict[str, Estimate]:
     """`mmr@λ`: share of samples with at least two classes of probability >= λ, from posteriors [S, C].
 
     Equivalently: whose second largest probability is at least λ. Intervals are exact (Clopper-Pearson).
     """
     second = posterior.topk(2, dim=1).values[:, 1].double().cpu().numpy()
-    return {f"mmr@{lam:g}": share(np.greater_equal(second, lam), f"posterior: {classifier}") for lam in lambdas}
+    return {f"mmr@{lam:g}": share(np.greater_equal(second, lam), note) for lam in lambdas}
 
 
 @metric(
@@ -39,6 +40,6 @@ def mixture_rates(posterior: Tensor, classifier: str, lambdas: Sequence[float] =
     ],
     needs=["posterior"],
 )
-def mode_mixture(samples: Tensor, problem: Problem, seed: int) -> dict[str, Estimate]:
-    """`mmr@λ` by the problem's posterior: exact for mixtures, the problem's classifier for data."""
-    return mixture_rates(problem.posterior(samples), "the problem's")
+def mode_mixture(evidence: Evidence) -> dict[str, Estimate]:
+    """Measure `mmr@λ`: exact for mixtures, by a classifier for data."""
+    return mixture_rates(evidence.posterior, evidence.posterior_note)

@@ -2,11 +2,11 @@
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor
 
-from benchmark.metrics.base import Estimate, Quantity, metric
+from benchmark.metrics.base import Estimate, Quantity
 from benchmark.metrics.estimation.intervals import LEVEL, clopper_pearson
-from benchmark.problems.base import Problem
+from benchmark.metrics.evidence import Evidence
+from benchmark.metrics.registry import metric
 
 COVERED = 0.1  # a mode counts as covered when it has at least this share of its true weight
 RESAMPLES = 500
@@ -65,14 +65,14 @@ def total_variation(posterior: Array, weights: Array, seed: int) -> Estimate:
             column=32,
         ),
     ],
-    needs=["posterior"],
+    needs=["modes"],
     least=20,
 )
-def modes(samples: Tensor, problem: Problem, seed: int) -> dict[str, Estimate]:
-    """`modes_covered` (a share) and `mode_weights_tv`."""
-    posterior = problem.posterior(samples).double().cpu().numpy()
-    weights = problem.mode_weights.double().cpu().numpy()
+def modes(evidence: Evidence) -> dict[str, Estimate]:
+    """Measure `modes_covered` (a share) and `mode_weights_tv`."""
+    posterior = evidence.posterior.double().cpu().numpy()
+    weights = evidence.mode_weights.double().cpu().numpy()
     return {
         "modes_covered": modes_covered(posterior.argmax(1), weights),
-        "mode_weights_tv": total_variation(posterior, weights, seed),
+        "mode_weights_tv": total_variation(posterior, weights, evidence.seed),
     }

@@ -1,55 +1,17 @@
 """Novelty and memorisation: how near samples lie to the training examples, compared with held-out examples."""
 
-from dataclasses import dataclass
-from typing import Any
-
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
-from benchmark.metrics.base import Estimate, Quantity, metric, once
+from benchmark.metrics.base import Estimate, Quantity
 from benchmark.metrics.data_copying import data_copying
 from benchmark.metrics.estimation.intervals import Z, median, share
-from benchmark.metrics.estimation.neighbours import Index
-from benchmark.problems.base import Problem
-
-QUANTILE = 0.01
-HELD_OUT = 0.25  # held-out examples, as a share of the training examples
+from benchmark.metrics.evidence import Evidence, Neighbourhood
+from benchmark.metrics.registry import metric
 
 
-@dataclass(frozen=True, eq=False)
-class TrainingSet:
-    """Training examples and what novelty is judged by.
-
-    Attributes:
-        index: the training examples.
-        test: distances of held-out examples to their nearest training example, [M].
-        test_cells: cell of each held-out example, [M], for C_T.
-        unit: what distances are divided by (255 for bytes).
-    """
-
-    index: Index
-    test: NDArray[np.float64]
-    test_cells: NDArray[np.int64]
-    unit: float = 1.0
-
-    @property
-    def copied(self) -> float:
-        """The 1% quantile of the held-out distances: what lies nearer is called a copy."""
-        return float(np.quantile(self.test, QUANTILE))
-
-    def own(self, which: NDArray[np.int64]) -> NDArray[np.float64]:
-        """Distance of training examples `which` [S] to their nearest fellow, [S]."""
-        distinct, back = np.unique(which, return_inverse=True)
-        queries = self.index.points[torch.from_numpy(distinct).to(self.index.points.device)]
-        return self.index.nearest(queries, 2)[0][:, 1].cpu().numpy()[back] / self.unit
-
-
-def novelty_of(
-    distances: Tensor, neighbours: Tensor, cells: NDArray[np.int64], train: TrainingSet, space: str
-) -> dict[str, Estimate]:
-    """The novelty measures of samples, from the two nearest training examples of each.
+def novelty_of(space: Neighbourhood) -> dict[str, Estimate]:
+    """Measure the novelty of samples from the two nearest training examples of each.
 
     * `copy_share`: share of samples nearer to a training example than 99% of held-out examples are (which score 1%).
       The interval is exact for samples, given the threshold.
@@ -58,19 +20,17 @@ def novelty_of(
       example than that example is from its own nearest fellow.
     * `ct`: see `data_copying`.
     * `distinct_neighbours`: distinct nearest training examples per sample.
-
-    Args:
-        distances, neighbours: [S, 2] each, in `train.unit`s; cells: [S], for C_T; space: for the notes.
     """
-    nearby, second = distances.double().cpu().numpy().T
-    neighbour = neighbours[:, 0].cpu().numpy()
+    train = space.train
+    nearby, second = space.distances.double().cpu().numpy().T
+    neighbour = space.neighbours[:, 0].cpu().numpy()
     ratio = np.divide(nearby, second, out=np.ones_like(nearby), where=second > 0)
-    where = f"{space}, {len(train.index.points)} training examples"
+    where = f"{space.space}, {len(train.index.points)} training examples"
     return {
         "copy_share": share(nearby < train.copied, f"nearer than {train.copied:.4g}; {where}"),
         "nn_ratio": median(ratio, where),
         "authenticity": share(nearby > train.own(neighbour), where),
-        "ct": data_copying(nearby, train.test, cells, train.test_cells),
+        "ct": data_copying(nearby, train.test, space.cells, train.test_cells),
         "distinct_neighbours": distinct(neighbour, where),
     }
 
@@ -84,11 +44,6 @@ def distinct(neighbour: NDArray[np.int64], note: str) -> Estimate:
     # Leaving one out gives (K − [seen once])/(S − 1): two values, so the jackknife's sum has a closed form.
     error = float(np.sqrt(once_seen * (count - once_seen) / (count - 1))) / count
     return Estimate(value, max(value - Z * error, 0.0), min(value + Z * error, 1.0), count, note)
-
-
-def most_likely(problem: Problem, x: Tensor) -> Tensor:
-    """The mode of highest posterior of each x, [B]: the cells of C_T."""
-    return problem.posterior(x).argmax(1)
 
 
 @metric(
@@ -127,24 +82,13 @@ def most_likely(problem: Problem, x: Tensor) -> Tensor:
             column=42,
         ),
     ],
-    needs=["training set", "posterior"],
+    needs=["training set"],
     least=20,
 )
-def novelty(samples: Tensor, problem: Problem, seed: int) -> dict[str, Estimate]:
-    """`copy_share`, `nn_ratio`, `authenticity`, `ct`, `distinct_neighbours` in the space of the samples."""
-
-    def prepare() -> TrainingSet:
-        count = problem.neighbours
-        index = Index.of(problem.examples("train", count).to(problem.device))
-        test = problem.examples("test", int(HELD_OUT * count))
-        nearest = problem.remember(
-            f"held_out_distances, {count} neighbours", lambda: index.nearest(test.to(problem.device), 1)[0][:, 0]
-        )
-        cells = problem.remember(f"held_out_cells, {len(test)}", lambda: most_likely(problem, test))
-        return TrainingSet(index, nearest.cpu().numpy(), cells.cpu().numpy())
-
-    train: Any = once(problem, "novelty", prepare)
-    samples = samples.to(train.index.points.device)
-    with torch.no_grad():
-        distances, neighbours = train.index.nearest(samples, 2)
-        return novelty_of(distances, neighbours, most_likely(problem, samples).cpu().numpy(), train, "sample space")
+def novelty(evidence: Evidence) -> dict[str, Estimate]:
+    """Measure the novelty of the samples in every space that there is; `novelty_of` says what is measured."""
+    return {
+        f"{key}{space.suffix}": estimate
+        for space in evidence.neighbourhoods()
+        for key, estimate in novelty_of(space).items()
+    }

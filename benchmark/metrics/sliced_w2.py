@@ -1,15 +1,14 @@
 """Sliced 2-Wasserstein distance: the mean over directions of W2² of projections (Rabin et al., 2011), debiased."""
 
 from functools import partial
-from typing import Any
 
 import numpy as np
-from torch import Tensor
 
-from benchmark.metrics.base import Estimate, Quantity, metric, once
+from benchmark.metrics.base import Estimate, Quantity
 from benchmark.metrics.estimation.debiased import Array, SplitReference, debiased_cost, estimates
+from benchmark.metrics.evidence import Evidence
+from benchmark.metrics.registry import metric
 from benchmark.metrics.w2 import as_points
-from benchmark.problems.base import Problem
 
 DIRECTIONS = 128
 POINTS = 2000
@@ -66,14 +65,15 @@ def _integrate(gap: Array, at: Array) -> Array:
             meaning="its square: unbiased, so it may fall below zero",
         ),
     ],
-    needs=["reference"],
+    needs=["points"],
     least=20,
+    usual=False,
 )
-def sliced_w2(samples: Tensor, problem: Problem, seed: int) -> dict[str, Estimate]:
-    """`sliced_w2` and `sliced_w2_squared` of the samples against as many reference points."""
-    whole = once(problem, "sliced_w2 reference", lambda: as_points(problem.examples("reference", POINTS)))
-    count = min(len(samples), len(whole)) // 2 * 2
+def sliced_w2(evidence: Evidence) -> dict[str, Estimate]:
+    """Measure `sliced_w2` and `sliced_w2_squared` of the samples against as many reference points."""
+    whole = evidence.once("sliced_w2 reference", lambda: as_points(evidence.reference_points(POINTS)))
+    count = min(evidence.count, len(whole)) // 2 * 2
     transport = partial(sorted_transport, theta=directions(whole.shape[1]))
-    split: Any = once(problem, ("sliced_w2 split", count), lambda: SplitReference.of(whole[:count], transport))
-    squared, error = debiased_cost(as_points(samples[:count]), split, transport)
+    split = evidence.once(("sliced_w2 split", count), lambda: SplitReference.of(whole[:count], transport))
+    squared, error = debiased_cost(as_points(evidence.points(count)), split, transport)
     return estimates("sliced_w2", squared, error, count, f"debiased by halves; {DIRECTIONS} directions")

@@ -1,14 +1,14 @@
 """Exact 2-Wasserstein distance to the reference; `benchmark.metrics.estimation.debiased` says what is estimated."""
 
 import warnings
-from typing import Any
 
 import numpy as np
 from torch import Tensor
 
-from benchmark.metrics.base import Estimate, Quantity, metric, once
+from benchmark.metrics.base import Estimate, Quantity
 from benchmark.metrics.estimation.debiased import Array, SplitReference, debiased_cost, estimates
-from benchmark.problems.base import Problem
+from benchmark.metrics.evidence import Evidence
+from benchmark.metrics.registry import metric
 
 POINTS = 800  # in two halves of 400, whose three problems take some 0.1 s together; time grows like the cube
 
@@ -55,13 +55,14 @@ def as_points(samples: Tensor) -> Array:
             meaning="its square: unbiased, so it may fall below zero near the floor",
         ),
     ],
-    needs=["reference"],
+    needs=["points"],
     least=20,
+    usual=False,
 )
-def w2(samples: Tensor, problem: Problem, seed: int) -> dict[str, Estimate]:
-    """`w2` and `w2_squared` of the first samples against as many reference points, at most `POINTS`."""
-    whole = once(problem, "w2 reference", lambda: as_points(problem.examples("reference", POINTS)))
-    count = min(len(samples), len(whole)) // 2 * 2
-    split: Any = once(problem, ("w2 split", count), lambda: SplitReference.of(whole[:count], network_simplex))
-    squared, error = debiased_cost(as_points(samples[:count]), split, network_simplex)
+def w2(evidence: Evidence) -> dict[str, Estimate]:
+    """Measure `w2` and `w2_squared` of the first samples against as many reference points, at most `POINTS`."""
+    whole = evidence.once("w2 reference", lambda: as_points(evidence.reference_points(POINTS)))
+    count = min(evidence.count, len(whole)) // 2 * 2
+    split = evidence.once(("w2 split", count), lambda: SplitReference.of(whole[:count], network_simplex))
+    squared, error = debiased_cost(as_points(evidence.points(count)), split, network_simplex)
     return estimates("w2", squared, error, count, "debiased by halves of samples and reference; exact transport (POT)")

@@ -27,7 +27,8 @@ class Problem(ABC):
         dtype: of a sampler's state.
         shard: samples to a shard; part of a run's key, since noise is drawn shard by shard.
         neighbours: training examples, the first of the split, among which copies are looked for.
-        feature_name: what `features` are, for the names of metrics and notes.
+        feature_name: what `features` are, for notes; empty where there are none.
+        fid: whether they are the Inception features of FID, so that distances in them bear its name.
     """
 
     name: ClassVar[str]
@@ -42,6 +43,7 @@ class Problem(ABC):
     shard: int = 500
     neighbours: int = 4000
     feature_name: ClassVar[str] = ""
+    fid: bool = False
 
     def to(self, device: torch.device | str) -> Self:
         """This problem with its network, and the samples drawn from it, on a device."""

@@ -4,16 +4,18 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, ClassVar
 
-import torch
 from torch import Tensor, nn
 
 from benchmark.data.digits import load_digits
-from benchmark.networks.checkpoint import SHIPPED, load_classifier, load_denoiser, sha256
+from benchmark.metrics.extractors import Extractor, make_extractor
+from benchmark.networks.checkpoint import SHIPPED, load_denoiser, sha256
 from benchmark.problems.base import Problem, Split
+from benchmark.problems.registry import register
 
 CHECKPOINTS = SHIPPED / "digits"
 
 
+@register
 @dataclass(frozen=True)
 class Digits(Problem):
     """The 1,797 digits that scikit-learn carries: 1,297 to train on, 500 held out; images in [−1, 1].
@@ -39,8 +41,8 @@ class Digits(Problem):
         return self.student()
 
     @cached_property
-    def _classifier(self) -> Any:
-        return load_classifier(CHECKPOINTS / "classifier.safetensors", device=str(self.device))
+    def _classifier(self) -> Extractor:
+        return make_extractor("classifier:digits", device=self.device)
 
     @cached_property
     def mode_weights(self) -> Tensor:
@@ -56,13 +58,11 @@ class Digits(Problem):
     def examples(self, split: Split, count: int) -> Tensor:
         return load_digits("test" if split == "test" else "train").images[:count].to(self.device)
 
-    @torch.no_grad()
     def posterior(self, x: Tensor) -> Tensor:
-        return self._classifier.posterior(x.float()).double()
+        return self._classifier.posterior(x).double()
 
-    @torch.no_grad()
     def features(self, x: Tensor) -> Tensor:
-        return self._classifier.features(x.float())
+        return self._classifier(x)
 
     def fingerprint(self) -> dict[str, Any]:
         names = ("denoiser", "classifier")

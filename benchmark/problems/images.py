@@ -1,12 +1,8 @@
-"""Natural images: CIFAR-10 with a denoiser of our own, CelebA and LSUN with published ones.
-
-At 64 pixels the user names the checkpoint; at 256 it is by default the one of Ho et al. (2020) on the hub.
-"""
+"""What problems of natural images have in common: data on disk, a network as denoiser, feature networks."""
 
 import math
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
@@ -14,11 +10,12 @@ import torch
 from torch import Tensor, nn
 
 from benchmark.data.arrays import DataError, ImageSet, open_images
-from benchmark.networks.checkpoint import SHIPPED, CheckpointError, load_classifier, sha256
-from benchmark.networks.features import MobileNetFeatures
+from benchmark.metrics.extractors import Extractor, find, make_extractor
+from benchmark.metrics.extractors.classifier import checkpoint
+from benchmark.networks.checkpoint import SHIPPED, CheckpointError, sha256
 from benchmark.networks.published import denoiser_hash, open_denoiser
 from benchmark.problems.base import Problem, Split
-from samplers.errors import OptionError
+from samplers.errors import UserError
 
 BATCH = 100
 
@@ -32,8 +29,9 @@ class ImageProblem(Problem):
             the name of one on the hub; a file of DDIM (`ckpt.pth`), EDM (`.pkl`), ScoreSDE or NCSNv2
             (`checkpoint_*.pth`; ScoreSDE's may need `FILE#vp`, `#subvp`, `#ve` or `#vp-discrete` to say how it was
             trained). Empty for the one that the suite ships, where it does.
-        extractor: features of the Fréchet distance: `mobilenet_v2` (weights at $DPMOT_WEIGHTS), or `classifier`, the
-            suite's own for this problem, where it ships one.
+        extractor: features of the Fréchet distance: `classifier`, the suite's own for this problem, where it ships one;
+            or any feature network of `benchmark.metrics.extractors`, such as `mobilenet_v2` (weights at
+            $DPMOT_WEIGHTS).
         references: images that Fréchet distances are taken to, the first of the training split; fewer on a CPU.
         shard: samples to a shard, the least that is ever drawn; make it small on a CPU.
         neighbours: training images among which copies are looked for, the first of the split.
@@ -47,7 +45,6 @@ class ImageProblem(Problem):
     trainable = True
     redistributable: ClassVar[bool] = False
     widest: ClassVar[tuple[float, float]] = (0.002, 80.0)
-    classifier_file: ClassVar[Path | None] = None
     checkpoint: str = ""
     extractor: str = "mobilenet_v2"
     references: int = 20_000
@@ -55,11 +52,12 @@ class ImageProblem(Problem):
     neighbours: int = 50_000
 
     def __post_init__(self) -> None:
-        choices = ["mobilenet_v2"] + (["classifier"] if self.classifier_file else [])
-        if self.extractor not in choices:
-            raise OptionError(f"{self.name}: unknown extractor '{self.extractor}': choose {' or '.join(choices)}")
+        if self.extractor != "classifier":
+            find(self.extractor)
+        elif not self._has_classifier:
+            raise UserError(f"{self.name}: no classifier is shipped: choose another extractor, mobilenet_v2 say")
         if min(self.references, self.shard) < 1 or self.neighbours < 8:
-            raise OptionError(f"{self.name}: references and shard must be at least 1, neighbours 8")
+            raise UserError(f"{self.name}: references and shard must be at least 1, neighbours 8")
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -83,7 +81,7 @@ class ImageProblem(Problem):
             if (shape := found.images("train").shape[1:]) != (self.side, self.side, 3):
                 raise DataError(f"{self.name}: images are {shape[0]}×{shape[1]}, expected {self.side}×{self.side}")
         except DataError as error:
-            raise OptionError(str(error)) from None
+            raise UserError(str(error)) from None
         return found
 
     @property
@@ -91,7 +89,7 @@ class ImageProblem(Problem):
         """Where the denoiser comes from."""
         shipped = SHIPPED / self.name / "denoiser.safetensors"
         if not self.checkpoint and not shipped.exists():
-            raise OptionError(f"{self.name}: no denoiser is shipped; give one by --set problem.checkpoint=FILE")
+            raise UserError(f"{self.name}: no denoiser is shipped; give one by --set problem.checkpoint=FILE")
         return self.checkpoint or str(shipped)
 
     @cached_property
@@ -102,18 +100,21 @@ class ImageProblem(Problem):
         try:
             return open_denoiser(self.source, self.device)
         except CheckpointError as error:
-            raise OptionError(str(error)) from None
+            raise UserError(str(error)) from None
+
+    @property
+    def _has_classifier(self) -> bool:
+        return checkpoint(self.name).is_file()
 
     @cached_property
-    def _classifier(self) -> Any:
-        return load_classifier(self.classifier_file, self.device) if self.classifier_file else None
+    def _classifier(self) -> Extractor:
+        return make_extractor(f"classifier:{self.name}", device=self.device)
 
     @cached_property
-    def _features(self) -> Any:
-        try:
-            return self._classifier.features if self.extractor == "classifier" else MobileNetFeatures().to(self.device)
-        except CheckpointError as error:
-            raise OptionError(str(error)) from None
+    def _features(self) -> Extractor:
+        if self.extractor == "classifier":
+            return self._classifier
+        return make_extractor(self.extractor, device=self.device)
 
     @cached_property
     def mode_weights(self) -> Tensor:
@@ -129,92 +130,53 @@ class ImageProblem(Problem):
         images = np.array(self.data.images("test" if split == "test" else "train")[:count])
         return torch.from_numpy(images).permute(0, 3, 1, 2).float() / 127.5 - 1
 
-    @torch.no_grad()
-    def _in_batches(self, function: Any, x: Tensor) -> Tensor:
-        return torch.cat([function(part.to(self.device)) for part in x.split(BATCH)])
-
     def posterior(self, x: Tensor) -> Tensor:
-        if self._classifier is None:
+        if not self._has_classifier:
             return torch.ones(len(x), 1, dtype=torch.float64)
-        return self._in_batches(self._classifier.posterior, x).double()
+        return torch.cat([self._classifier.posterior(part) for part in x.split(BATCH)]).double()
 
     def features(self, x: Tensor) -> Tensor:
-        return self._in_batches(self._features, x)
+        return torch.cat([self._features(part) for part in x.split(BATCH)])
+
+    @property
+    def fid(self) -> bool:  # type: ignore[override]
+        """Whether the features are the Inception's of FID."""
+        return self._features.fid
 
     @property
     def feature_name(self) -> str:  # type: ignore[override]
         """What the features are, for the notes of metrics."""
-        return "CIFAR-10 classifier" if self.extractor == "classifier" else "MobileNetV2"
+        if self.extractor == "classifier":
+            return f"{self.name} classifier"
+        return "MobileNetV2" if self.extractor == "mobilenet_v2" else self.extractor
 
     def fingerprint(self) -> dict[str, Any]:
         stated = {k: v for k, v in self.data.info.items() if k.endswith("sha256")}
-        classifier = {"classifier_sha256": sha256(self.classifier_file)} if self.classifier_file else {}
+        networks = {"classifier_sha256": sha256(checkpoint(self.name))} if self._has_classifier else {}
+        if self.extractor not in ("classifier", "mobilenet_v2"):  # records of these two were made without
+            networks["extractor_sha256"] = self._features.sha256
         try:
-            return {"denoiser": denoiser_hash(self.source), **classifier, **stated}
+            return {"denoiser": denoiser_hash(self.source), **networks, **stated}
         except CheckpointError as error:
-            raise OptionError(str(error)) from None
+            raise UserError(str(error)) from None
 
 
 @dataclass(frozen=True)
-class Cifar10(ImageProblem):
-    """CIFAR-10 (Krizhevsky 2009): 50,000 images to train on, 10,000 held out; modes are classes, by our classifier."""
+class OneMode(ImageProblem):
+    """Images without classes: one mode."""
 
-    name: ClassVar[str] = "cifar10"
-    summary: ClassVar[str] = "CIFAR-10, 32x32, a U-Net denoiser"
-    metrics: ClassVar[tuple[str, ...]] = ("fd", "modes", "mode_mixture", "novelty")
-    side: ClassVar[int] = 32
-    classifier_file: ClassVar[Path | None] = SHIPPED / "cifar10" / "classifier.safetensors"
-    extractor: str = "classifier"
-
-
-@dataclass(frozen=True)
-class Celeba64(ImageProblem):
-    """CelebA (Liu et al. 2015) at 64 pixels; `dataset.json` says which crop. It has no classes, so one mode."""
-
-    name: ClassVar[str] = "celeba64"
-    summary: ClassVar[str] = "CelebA, 64x64; give a denoiser by problem.checkpoint"
     metrics: ClassVar[tuple[str, ...]] = ("fd", "novelty")
-    side: ClassVar[int] = 64
 
 
 @dataclass(frozen=True)
-class LsunBedroom64(Celeba64):
-    """LSUN bedrooms (Yu et al. 2015) at 64 pixels, centre crop. One mode."""
-
-    name: ClassVar[str] = "lsun_bedroom64"
-    summary: ClassVar[str] = "LSUN bedroom, 64x64; give a denoiser by problem.checkpoint"
-
-
-@dataclass(frozen=True)
-class LsunChurch256(Celeba64):
-    """LSUN outdoor churches (Yu et al. 2015) at 256 pixels, centre crop. One mode.
+class OneMode256(OneMode):
+    """Images of 256 pixels without classes, with a published denoiser.
 
     Low frequencies of large pictures are stronger than noise of σ = 80, so sampling starts where training did.
     """
 
-    name: ClassVar[str] = "lsun_church256"
-    summary: ClassVar[str] = "LSUN church, 256x256; DDPM's network from the hub"
     side: ClassVar[int] = 256
     widest: ClassVar[tuple[float, float]] = (0.002, 1000.0)
-    checkpoint: str = "google/ddpm-ema-church-256"
     references: int = 10_000
-    neighbours: int = 2_000
     shard: int = 50
-
-
-@dataclass(frozen=True)
-class LsunBedroom256(LsunChurch256):
-    """LSUN bedrooms at 256 pixels, centre crop. One mode."""
-
-    name: ClassVar[str] = "lsun_bedroom256"
-    summary: ClassVar[str] = "LSUN bedroom, 256x256; DDPM's network from the hub"
-    checkpoint: str = "google/ddpm-ema-bedroom-256"
-
-
-@dataclass(frozen=True)
-class CelebaHq256(LsunChurch256):
-    """CelebA-HQ (Karras et al. 2018) at 256 pixels. One mode."""
-
-    name: ClassVar[str] = "celebahq256"
-    summary: ClassVar[str] = "CelebA-HQ, 256x256; DDPM's network from the hub"
-    checkpoint: str = "google/ddpm-ema-celebahq-256"
+    neighbours: int = 2_000

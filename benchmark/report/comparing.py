@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from benchmark.metrics.base import quantity
+from benchmark.metrics.registry import quantity
 from benchmark.report.arms import OURS, SHORTENED, Arm
 from benchmark.report.numbers import short, with_ends
 from benchmark.report.results import Results

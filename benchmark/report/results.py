@@ -10,7 +10,7 @@ from typing import Any, cast
 import numpy as np
 import pandas as pd
 
-from benchmark.metrics.base import quantity
+from benchmark.metrics.registry import quantity
 from benchmark.records.store import read_arrays, read_or_set_aside
 from benchmark.report.arms import OURS, RANDOM, Arm
 

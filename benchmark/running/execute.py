@@ -10,9 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from benchmark import metrics
 from benchmark.records import environment
 from benchmark.records.store import SCHEMA, Record, Store, canonical, key_of
+from benchmark.running.measuring import measure_run
 from benchmark.running.plan import Run
 from samplers.base import CountingDenoiser, Denoiser, FittedSampler, FittedStudent
 from samplers.noise import ShardNoise
@@ -70,7 +70,7 @@ class Executor:
         record["nfe"] = nfe
         record["sampling"] = {"seconds": seconds, "samples_per_second": run.samples / seconds}
         began = perf_counter()
-        estimates = metrics.compute(run.problem.metrics, samples, run.problem, run.seed)
+        estimates = measure_run(run.metrics, samples, run.problem, run.seed)
         record["metrics"] = {name: vars(estimate) for name, estimate in estimates.items()}
         record["measuring"] = {"seconds": perf_counter() - began}
         if run.seed == 0 and (pictures := self.pictures(run, fitted, samples)):

@@ -9,8 +9,9 @@ import torch
 from benchmark.metrics import versions
 from benchmark.problems import make_problem
 from benchmark.problems.base import Problem
+from benchmark.running.measuring import why_not
 from samplers.base import Sampler
-from samplers.errors import OptionError
+from samplers.errors import OptionError, UserError
 from samplers.registry import Entry, lookup
 
 Options = Mapping[str, Any]
@@ -26,6 +27,7 @@ class Case:
         seeds: seeds of the runs.
         samples: samples a run.
         options, problem_options: what differs from the defaults.
+        metrics: what is measured beside the problem's own metrics.
     """
 
     problem: str
@@ -35,6 +37,7 @@ class Case:
     samples: int = 1000
     options: Options = field(default_factory=dict)
     problem_options: Options = field(default_factory=dict)
+    metrics: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -49,6 +52,12 @@ class Run:
     nfe: int
     seed: int
     samples: int
+    more_metrics: tuple[str, ...] = ()
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """What is measured: the problem's own metrics, then those asked for beside them."""
+        return tuple(dict.fromkeys((*self.problem.metrics, *self.more_metrics)))
 
     def config(self) -> dict[str, Any]:
         """Exactly what determines the outcome, JSON-ready; its hash is the run's key."""
@@ -63,7 +72,7 @@ class Run:
             "seed": self.seed,
             "samples": self.samples,
             "shard": self.problem.shard,
-            "metrics": versions(self.problem.metrics),
+            "metrics": versions(self.metrics),
         }
 
     def changed(self) -> dict[str, Any]:
@@ -103,6 +112,7 @@ def make_plan(cases: Iterable[Case], device: torch.device | str = "cpu", strict:
             problems[name] = make_problem(case.problem, **case.problem_options).to(device)
         problem, entry = problems[name], lookup(case.sampler)
         sampler = entry.make(**case.options)
+        more_metrics = tuple(m for m in case.metrics if _measurable(m, problem, case, strict, left_out))
         for nfe in case.nfes if sampler.network else (0,):
             try:
                 sampler.check(nfe)
@@ -123,9 +133,21 @@ def make_plan(cases: Iterable[Case], device: torch.device | str = "cpu", strict:
                     nfe=nfe,
                     seed=seed,
                     samples=case.samples,
+                    more_metrics=more_metrics,
                 )
-                runs.setdefault(f"{name} {sampler} {entry.name} {nfe} {seed} {case.samples}", run)
+                runs.setdefault(f"{name} {sampler} {entry.name} {nfe} {seed} {case.samples} {more_metrics}", run)
     return Plan(list(runs.values()), left_out)
+
+
+def _measurable(metric: str, problem: Problem, case: Case, strict: bool, left_out: list[str]) -> bool:
+    """Whether a metric applies; where it does not, that is said once, or is an error where `strict`."""
+    if (reason := why_not(metric, problem, case.samples)) is None:
+        return True
+    if strict:
+        raise UserError(f"problem '{problem.name}': {reason}")
+    if (line := f"{problem.name}: {reason}") not in left_out:
+        left_out.append(line)
+    return False
 
 
 def _options(instance: Any) -> dict[str, Any]:

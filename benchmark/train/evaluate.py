@@ -7,10 +7,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from benchmark.metrics.estimation.gaussian import Gaussian
 from benchmark.metrics.estimation.neighbours import Index
-from benchmark.metrics.frechet import Gaussian, frechet_distance
-from benchmark.networks.checkpoint import SHIPPED, load_classifier
-from benchmark.networks.features import MobileNetFeatures
+from benchmark.metrics.extractors import make_extractor
+from benchmark.metrics.extractors.classifier import checkpoint
+from benchmark.metrics.frechet import frechet_distance
 from benchmark.train.images import as_float
 from benchmark.workers import Workers, gather_rows
 from samplers.base import Denoiser
@@ -102,12 +103,13 @@ def problem_features(problem: str, device: torch.device) -> dict[str, Features]:
     Digits have those of their classifier alone.
 
     Raises:
-        CheckpointError: the weights are not there.
+        UserError: the weights are not there.
     """
-    classifier = SHIPPED / problem / "classifier.safetensors"
-    found: dict[str, Features] = {} if problem == "digits" else {"mobilenet_v2": MobileNetFeatures().to(device)}
-    if classifier.exists():
-        found["classifier"] = load_classifier(classifier, device).features
+    found: dict[str, Features] = {}
+    if problem != "digits":
+        found["mobilenet_v2"] = make_extractor("mobilenet_v2", device=device)
+    if checkpoint(problem).exists():
+        found["classifier"] = make_extractor(f"classifier:{problem}", device=device)
     return found
 
 

@@ -7,15 +7,15 @@ import numpy as np
 import pytest
 import torch
 
-from benchmark.metrics.novelty import novelty
 from benchmark.networks.checkpoint import save_network
 from benchmark.networks.published.ncsnv2 import NCSNv2
 from benchmark.networks.unet import UNet, UNetConfig
 from benchmark.problems import make_problem
 from benchmark.records.store import Store
 from benchmark.running.execute import Executor
+from benchmark.running.measuring import measure_run
 from benchmark.running.plan import Case, make_plan
-from samplers.errors import OptionError
+from samplers.errors import UserError
 
 
 @pytest.fixture
@@ -47,7 +47,7 @@ def test_cifar10_has_everything_a_run_needs(root):
     assert problem.denoiser(test, torch.tensor(1.0)).shape == test.shape
     assert problem.features(test).shape == (4, 256)
     torch.testing.assert_close(problem.posterior(test).sum(1), torch.ones(4, dtype=torch.float64), atol=1e-5, rtol=0)
-    assert problem.feature_name == "CIFAR-10 classifier"
+    assert problem.feature_name == "cifar10 classifier"
 
 
 def test_copies_are_found_among_all_training_images(root, monkeypatch):
@@ -57,7 +57,7 @@ def test_copies_are_found_among_all_training_images(root, monkeypatch):
     given = {"checkpoint": str(root / "tiny.safetensors")}
     problem, part = make_problem("cifar10", **given), make_problem("cifar10", **given, neighbours=4000)
     copies = problem.examples("train", 4100)[-20:]
-    found, missed = (novelty.measure(copies, each, 0)["copy_share"] for each in (problem, part))
+    found, missed = (measure_run(["novelty"], copies, each)["copy_share"] for each in (problem, part))
     assert found.value == 1 and "4100 training examples" in found.note
     assert missed.value < 0.5 and "4000 training examples" in missed.note
     assert len(list((root / "cache").glob("cifar10-held_out_distances-*.npy"))) == 2
@@ -127,11 +127,12 @@ def test_what_is_missing_or_wrong_is_said_in_one_line(root, monkeypatch):
         (lambda: make_problem("cifar10", **given).examples("train", 1), "expected 32×32"),
         (lambda: make_problem("lsun_bedroom64", **given).examples("train", 1), "no data in"),
         (lambda: make_problem("lsun_church256").examples("train", 1), "no data in"),
-        (lambda: make_problem("cifar10", extractor="inception"), "mobilenet_v2 or classifier"),
+        (lambda: make_problem("cifar10", extractor="inceptoin"), "did you mean 'inception'"),
+        (lambda: make_problem("celeba64", extractor="classifier"), "choose another extractor"),
         (lambda: make_problem("cifar10", shard=0), "at least 1"),
     ]
     for case, said in cases:
-        with pytest.raises(OptionError) as caught:
+        with pytest.raises(UserError) as caught:
             case()
         assert said in str(caught.value) and "\n" not in str(caught.value)
 

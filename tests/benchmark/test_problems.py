@@ -90,8 +90,8 @@ def test_every_embedded_problem_keeps_the_contract(name):
         ("mixture2d", {"width": "wide"}, "takes a number, not 'wide'"),
         ("mixture2d", {"width": "-1"}, "must be positive"),
         ("mixture2d", {"modes": "24"}, "square number"),
-        ("mixture2d", {"layout": "star"}, "choose grid or ring"),
-        ("mixture", {"weights": "odd"}, "choose equal or linear"),
+        ("mixture2d", {"layout": "star"}, "layout takes grid or ring"),
+        ("mixture", {"weights": "odd"}, "weights takes equal or linear"),
     ],
 )
 def test_bad_options_give_one_line(name, options, message):

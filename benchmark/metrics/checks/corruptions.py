@@ -16,19 +16,21 @@ import pandas as pd
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from benchmark import metrics
 from benchmark.commands import command_line, run_command
 from benchmark.data.arrays import ImageSet, open_images
 from benchmark.metrics.checks import corrupting
+from benchmark.metrics.evidence import Need
 from benchmark.metrics.extractors import make_extractor
-from benchmark.metrics.images.collect import collect
-from benchmark.metrics.images.judging import Judge
+from benchmark.metrics.images.judging import ImageEvidence, Judge
 from benchmark.metrics.images.reference import Reference
 from benchmark.metrics.images.samples import from_array
 from benchmark.records.cache import cache_folder
 from benchmark.workers import choose_device
 from dpmot.bench import markdown
 
-METRICS = ("fd", "kd", "pr", "is", "mmr", "novelty")
+METRICS = ("fd", "kd", "pr", "is", "mode_mixture", "novelty", "duplicates")
+NEEDS: tuple[Need, ...] = ("moments", "reference features", "posterior", "training set")
 LEVELS: dict[str, tuple[float, ...]] = {
     "noise (σ, grey levels)": (0, 8, 16, 32, 64),
     "blur (σ, pixels)": (0, 0.5, 1, 1.5, 2),
@@ -85,8 +87,7 @@ def measure(data: ImageSet, judge: Judge, count: int) -> Iterator[dict[str, obje
     trials = [(kind, level) for kind, levels in LEVELS.items() for level in levels]
     for kind, level in tqdm(trials, desc="corruptions"):
         damaged_images = from_array(damaged(kind, level, images, labels, train, count), kind)
-        found = collect(damaged_images, judge.extractor, judge.classifier, judge.training_pixels)
-        for name, e in judge.measure(METRICS, found).items():
+        for name, e in metrics.measure(METRICS, ImageEvidence(damaged_images, judge, NEEDS)).items():
             value = {"value": e.value, "low": e.low, "high": e.high, "count": e.count, "note": e.note}
             yield {"corruption": kind, "level": level, "metric": name, **value}
 

@@ -19,8 +19,9 @@ from torch import Tensor
 from benchmark.commands import command_line, run_command
 from benchmark.data.arrays import open_images
 from benchmark.metrics.checks.corrupting import blur
+from benchmark.metrics.estimation.gaussian import Gaussian
 from benchmark.metrics.extractors import Extractor, make_extractor
-from benchmark.metrics.frechet import Gaussian, frechet_distance
+from benchmark.metrics.frechet import frechet_distance
 from benchmark.metrics.images.reference import extract
 from benchmark.metrics.images.samples import from_array
 from benchmark.metrics.inception_score import inception_score
@@ -153,7 +154,7 @@ def compare(a: argparse.Namespace) -> int:
     """Compare, write the table, and print it."""
     import scipy
 
-    import benchmark.metrics.extractors.example  # noqa: F401  (registers itself with torch-fidelity)
+    import benchmark.metrics.checks.registered  # noqa: F401  (registers itself with torch-fidelity)
 
     table = pd.DataFrame(rows(a.count, a.extractors)).assign(scipy=scipy.__version__)
     a.out.mkdir(parents=True, exist_ok=True)

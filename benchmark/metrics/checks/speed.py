@@ -19,14 +19,14 @@ from typing import Any
 import numpy as np
 import torch
 
+from benchmark import metrics
 from benchmark.commands import command_line, run_command
 from benchmark.data.arrays import open_images
 from benchmark.metrics.base import Estimate
 from benchmark.metrics.checks.corrupting import noise
+from benchmark.metrics.evidence import Need
 from benchmark.metrics.extractors import make_extractor
-from benchmark.metrics.images import training
-from benchmark.metrics.images.collect import collect
-from benchmark.metrics.images.judging import Judge
+from benchmark.metrics.images.judging import ImageEvidence, Judge
 from benchmark.metrics.images.reference import Reference
 from benchmark.metrics.images.samples import Images, from_array
 from benchmark.records import environment
@@ -34,7 +34,8 @@ from benchmark.records.cache import cache_folder
 from benchmark.records.files import write_json
 from benchmark.workers import Workers
 
-METRICS = ("fd", "kd", "pr", "is", "mmr", "novelty")
+METRICS = ("fd", "kd", "pr", "is", "mode_mixture", "novelty", "duplicates")
+NEEDS: tuple[Need, ...] = ("moments", "reference features", "posterior", "training set")
 TOLERANCE = 1e-6
 
 
@@ -43,18 +44,17 @@ def prepare(device: torch.device, extractor: str, classifier: str, progress: boo
     data, network = open_images("cifar10"), make_extractor(extractor, device=device)
     train, test = (Reference(data, split, network, cache_folder(), progress) for split in ("train", "test"))
     judge = Judge(network, train, None, make_extractor(classifier, device=device), test)
-    _ = train.gaussian.root, train.balls, train.kernel_sums
-    training.in_features(train, test)
-    training.in_pixels(judge.training_pixels, train, test)
+    judge.prepare(NEEDS)
     return judge
 
 
 def timed(judge: Judge, images: Images, batch: int, device: torch.device) -> tuple[float, float, dict[str, Estimate]]:
     """Seconds of the pass over the images, seconds of the metrics, values."""
     marks = [_now(device)]
-    found = collect(images, judge.extractor, judge.classifier, judge.training_pixels, batch)
+    evidence = ImageEvidence(images, judge, NEEDS, batch)
+    _ = evidence.seen
     marks.append(_now(device))
-    values = judge.measure(METRICS, found)
+    values = metrics.measure(METRICS, evidence)
     marks.append(_now(device))
     return marks[1] - marks[0], marks[2] - marks[1], values
 

@@ -1,41 +1,51 @@
-"""Feature extractors by name, imported only when asked for."""
+"""Feature networks, one file each: for runs, for anyone's images and for training alike.
 
-import difflib
-import importlib
+A file of this folder adds one; nothing else lists them. Their libraries are imported when one is loaded.
+"""
+
 from pathlib import Path
 
 import torch
 
 from benchmark.metrics.base import MetricError
-from benchmark.metrics.extractors.base import Extractor, value_name
+from benchmark.metrics.extractors.base import EXTRACTORS, Extractor, Loader, extractor
 
-EXTRACTORS = {
-    "inception": ("fidelity", "the Inception of FID, by torch-fidelity"),
-    "clean-inception": ("clean", "the Inception of FID with clean-fid's resizing"),
-    "mobilenet_v2": ("mobilenet", "MobileNetV2, ImageNet"),
-    "dinov2": ("fidelity", "DINOv2 ViT-L/14, from the hub, by torch-fidelity"),
-    **{f"cifar10_resnet{n}": ("cifar_resnet", f"ResNet-{n} for CIFAR-10: classifier") for n in (20, 32, 44, 56)},
-}
+
+def names() -> list[str]:
+    """List what can be asked for; `classifier:PROBLEM` stands for one of many."""
+    return [f"{name}:NAME" if entry.item.family else name for name, entry in EXTRACTORS.available().items()]
+
+
+def find(name: str) -> Loader:
+    """Find what loads the extractor `name`, and load nothing.
+
+    Raises:
+        UserError: there is none.
+    """
+    base, colon, _ = name.partition(":")
+    known = EXTRACTORS.available()
+    if colon and base in known and known[base].item.family:
+        return known[base].item
+    found = EXTRACTORS.lookup(name).item
+    if found.family:
+        raise MetricError(f"extractor '{name}' is one of many: give it as {name}:NAME")
+    return found
 
 
 def make_extractor(name: str, weights: Path | None = None, device: torch.device | str = "cpu") -> Extractor:
-    """The extractor `name`, or `torch-fidelity:NAME` for one registered by `torch_fidelity.register_feature_extractor`.
+    """Load the extractor `name`.
 
     Args:
         weights: a file to read instead of the usual place or download.
 
     Raises:
-        MetricError: unknown name, a package that is missing, or weights that can't be had.
+        UserError: unknown name, a package that is missing, or weights that cannot be obtained.
     """
-    if name not in EXTRACTORS and not name.startswith("torch-fidelity:"):
-        close = difflib.get_close_matches(name, EXTRACTORS, 1)
-        hint = f"did you mean '{close[0]}'?" if close else f"choose from {', '.join(EXTRACTORS)}, torch-fidelity:NAME"
-        raise MetricError(f"unknown extractor '{name}': {hint}")
+    loader = find(name)
     if weights and not weights.is_file():
         raise MetricError(f"{weights}: no such file of weights")
-    module = EXTRACTORS.get(name, ("fidelity",))[0]
     try:
-        return importlib.import_module(f"{__name__}.{module}").load(name, weights, torch.device(device))
+        return loader.load(name, weights, torch.device(device))
     except ImportError as error:
         raise MetricError(f"extractor '{name}' needs {error.name}: pip install 'dpmot-bench[images]'") from error
 
@@ -45,8 +55,8 @@ def best_available(device: torch.device | str = "cpu") -> tuple[Extractor, str]:
     try:
         return make_extractor("inception", None, device), "features: the Inception of FID"
     except MetricError as error:
-        extractor = make_extractor("mobilenet_v2", None, device)
-        return extractor, f"no FID: {error}; instead: Fréchet distance in the features of {extractor.name}"
+        stand_in = make_extractor("mobilenet_v2", None, device)
+        return stand_in, f"no FID: {error}; instead: Fréchet distance in the features of {stand_in.name}"
 
 
-__all__ = ["EXTRACTORS", "Extractor", "best_available", "make_extractor", "value_name"]
+__all__ = ["EXTRACTORS", "Extractor", "best_available", "extractor", "find", "make_extractor", "names"]

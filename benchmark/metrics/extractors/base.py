@@ -1,14 +1,21 @@
-"""What a feature extractor is, and how its name enters the names of metrics."""
+"""What a feature extractor is, where its weights lie, and the registry of all of them."""
 
 import hashlib
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from benchmark.metrics.base import MetricError
 from benchmark.metrics.estimation.arithmetic import true_float32
+from benchmark.networks.checkpoint import CheckpointError, load_tensors
+from samplers.plugins import Registry
 
 Activations = tuple[Tensor, Tensor | None]
 
@@ -22,9 +29,11 @@ class Extractor:
         sha256: of its weights (`state_hash`).
         resize: how images are brought to the network's size.
         dim: number of features D.
-        activations: uint8 [B, 3, H, W] -> features [B, D] and logits [B, C] or None, both float32.
+        activations: float images [B, C, H, W] in [−1, 1] -> features [B, D] and logits or None, both float32. A network
+            of bytes rounds them by `as_bytes`.
         device: where the network is.
         fid: whether these are the Inception features and weights of FID.
+        classes_of: the data set whose labels the logits are of, in their order; empty where they are of another.
     """
 
     name: str
@@ -34,31 +43,98 @@ class Extractor:
     activations: Callable[[Tensor], Activations]
     device: torch.device
     fid: bool = False
+    classes_of: str = ""
 
     @torch.no_grad()
     def both(self, images: Tensor) -> Activations:
-        """Features [B, D] and logits [B, C] (None where there are none) of uint8 images [B, 3, H, W]."""
-        if images.dtype != torch.uint8 or images.ndim != 4 or images.shape[1] != 3:
-            raise ValueError(f"an extractor takes uint8 [B, 3, H, W], got {images.dtype} {list(images.shape)}")
+        """Features [B, D] and logits (or None) of images [B, C, H, W]: bytes, or floats in [−1, 1]."""
+        if images.ndim != 4 or not (images.dtype == torch.uint8 or images.is_floating_point()):
+            raise ValueError(
+                f"an extractor takes bytes or floats [B, C, H, W], got {images.dtype} {list(images.shape)}"
+            )
+        x = images.to(self.device).float()
         with true_float32():
-            features, logits = self.activations(images.to(self.device))
+            features, logits = self.activations(x / 127.5 - 1 if images.dtype == torch.uint8 else x)
         return features.float(), None if logits is None else logits.float()
 
     def __call__(self, images: Tensor) -> Tensor:
-        """Features [B, D], float32, of uint8 images [B, 3, H, W]."""
+        """Features [B, D], float32, of images [B, C, H, W] as in `both`."""
         return self.both(images)[0]
+
+    def posterior(self, images: Tensor) -> Tensor:
+        """Class probabilities [B, C] of images as in `both`, by a network that has logits."""
+        logits = self.both(images)[1]
+        if logits is None:
+            raise MetricError(f"'{self.name}' has no class logits")
+        return logits.softmax(1)
 
     def describe(self) -> dict[str, Any]:
         """What identifies the features: for records and for the keys of cached statistics."""
         return {"extractor": self.name, "sha256": self.sha256, "resize": self.resize}
 
 
-CUSTOMARY = {"fd": "fid", "kd": "kid", "is": "is", "fd_infinity": "fid_infinity", "kd_subsets": "kid_subsets"}
+Load = Callable[[str, Path | None, torch.device], Extractor]
+"""load(name as asked for, file of weights or None for the usual place, device) -> the extractor."""
 
 
-def value_name(metric: str, extractor: Extractor) -> str:
-    """`fid`, `kid`, `is` with the features of FID; else the metric with the extractor's name: `fd[mobilenet_v2]`."""
-    return CUSTOMARY.get(metric, metric) if extractor.fid else f"{metric}[{extractor.name}]"
+@dataclass(frozen=True)
+class Loader:
+    """How extractors of a name are made: a line about them, and the function that loads one.
+
+    `family` says that the name stands for many, asked for as `name:MEMBER`.
+    """
+
+    name: str
+    summary: str
+    load: Load
+    family: bool = False
+
+
+def _plug_in(name: str, loaded: object) -> None:
+    if not isinstance(loaded, Loader):
+        raise TypeError(f"is a {type(loaded).__name__}, not a Loader")
+    EXTRACTORS.add(loaded.name, loaded, loaded.load)
+
+
+EXTRACTORS: Registry[Loader] = Registry("extractor", "benchmark.metrics.extractors", "dpmot_bench.extractors", _plug_in)
+"""Every file of this folder that declares one, and entry points of other packages."""
+
+
+def extractor(name: str, summary: str, family: bool = False) -> Callable[[Load], Loader]:
+    """Make the decorated function known as what loads the extractor `name`; see `Loader`."""
+
+    def declare(load: Load) -> Loader:
+        loader = Loader(name, summary, load, family)
+        EXTRACTORS.add(name, loader, load)
+        return loader
+
+    return declare
+
+
+def as_bytes(images: Tensor) -> Tensor:
+    """Round float images in [−1, 1] to the bytes 0..255 that they are stored as, uint8."""
+    return (images * 127.5 + 127.5).round().clamp(0, 255).to(torch.uint8)
+
+
+def weights_root(root: str | os.PathLike[str] | None = None) -> Path:
+    """Where weights that are not ours lie: `root`, else `$DPMOT_WEIGHTS`, else `~/.cache/dpmot/weights`."""
+    return Path(root or os.environ.get("DPMOT_WEIGHTS") or Path.home() / ".cache" / "dpmot" / "weights").expanduser()
+
+
+def load_weights(network: nn.Module, path: Path) -> None:
+    """Load a network from a safetensors file, whose batch norms need not carry their counters.
+
+    Raises:
+        MetricError: the weights are not there, or not these.
+    """
+    counters = {k: v for k, v in network.state_dict().items() if k.endswith("num_batches_tracked")}  # unused
+    try:
+        load_tensors(path, network, {**counters, **load_file(path)})
+    except (OSError, SafetensorError) as error:
+        reason = "damaged" if path.exists() else "not there: give the folder of such weights by DPMOT_WEIGHTS"
+        raise MetricError(f"{path}: {reason}") from error
+    except CheckpointError as error:
+        raise MetricError(str(error)) from None
 
 
 def state_hash(network: nn.Module) -> str:

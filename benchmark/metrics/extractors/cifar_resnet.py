@@ -6,8 +6,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from benchmark.metrics.base import MetricError
-from benchmark.metrics.extractors.base import Activations, Extractor, state_hash
+from benchmark.metrics.extractors.base import (
+    Activations,
+    Extractor,
+    as_bytes,
+    extractor,
+    load_weights,
+    state_hash,
+    weights_root,
+)
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet's, with which these weights were trained
 
@@ -52,31 +59,27 @@ class CifarResNet(nn.Module):
 
 def load(name: str, weights: Path | None, device: torch.device) -> Extractor:
     """`cifar10_resnetN` with weights `cifar10_resnetN.safetensors` of the weights' folder, or at a path."""
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    from benchmark.networks.checkpoint import CheckpointError, load_tensors
-    from benchmark.networks.features import weights_root
-
-    path = weights or weights_root() / f"{name}.safetensors"
     network = CifarResNet(int(name.removeprefix("cifar10_resnet")))
-    try:
-        counters = {k: v for k, v in network.state_dict().items() if k.endswith("num_batches_tracked")}  # unused
-        load_tensors(path, network, {**counters, **load_file(path)})
-    except (OSError, SafetensorError) as error:
-        reason = "damaged" if path.exists() else "not there: give the folder of such weights by DPMOT_WEIGHTS"
-        raise MetricError(f"{path}: {reason}") from error
-    except CheckpointError as error:
-        raise MetricError(str(error)) from None
+    load_weights(network, weights or weights_root() / f"{name}.safetensors")
     network.eval().requires_grad_(False).to(device).to(memory_format=torch.channels_last)
     mean, std = (torch.tensor(v, device=device)[:, None, None] for v in (MEAN, STD))
 
     def activations(images: Tensor) -> Activations:
-        x = images.float() / 255
+        x = as_bytes(images).float() / 255
         if x.shape[-2:] != (32, 32):
             x = F.interpolate(x, size=(32, 32), mode="bilinear", antialias=True, align_corners=False)
         return network(((x - mean) / std).contiguous(memory_format=torch.channels_last))
 
     return Extractor(
-        name, state_hash(network), "none at 32, else bilinear, antialiased, to 32", 64, activations, device
+        name=name,
+        sha256=state_hash(network),
+        resize="none at 32, else bilinear, antialiased, to 32",
+        dim=64,
+        activations=activations,
+        device=device,
+        classes_of="cifar10",
     )
+
+
+for depth in (20, 32, 44, 56):
+    extractor(f"cifar10_resnet{depth}", f"ResNet-{depth} for CIFAR-10: classifier")(load)

@@ -7,11 +7,12 @@ import torch
 from torch import Tensor
 
 from benchmark.metrics.base import MetricError
-from benchmark.metrics.extractors.base import Activations, Extractor, state_hash
+from benchmark.metrics.extractors.base import Activations, Extractor, as_bytes, extractor, state_hash
 
 FILE = "inception-2015-12-05.pt"
 
 
+@extractor("clean-inception", "the Inception of FID with clean-fid's resizing")
 def load(name: str, weights: Path | None, device: torch.device) -> Extractor:
     """`clean-inception`: weights downloaded by clean-fid, or NVIDIA's `inception-2015-12-05.pt` at a path."""
     from cleanfid.inception_torchscript import InceptionV3W
@@ -30,9 +31,15 @@ def load(name: str, weights: Path | None, device: torch.device) -> Extractor:
     resize = make_resizer("PIL", False, "bicubic", (299, 299))
 
     def activations(images: Tensor) -> Activations:
-        resized = np.stack([resize(image) for image in images.permute(0, 2, 3, 1).cpu().numpy()])
+        resized = np.stack([resize(image) for image in as_bytes(images).permute(0, 2, 3, 1).cpu().numpy()])
         return network(torch.from_numpy(resized).permute(0, 3, 1, 2).to(device)), None
 
     return Extractor(
-        name, state_hash(network), "PIL bicubic, antialiased, to 299", 2048, activations, device, fid=weights is None
+        name=name,
+        sha256=state_hash(network),
+        resize="PIL bicubic, antialiased, to 299",
+        dim=2048,
+        activations=activations,
+        device=device,
+        fid=weights is None,
     )

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from benchmark.metrics.base import MetricError
-from benchmark.metrics.extractors.base import Activations, Extractor, state_hash
+from benchmark.metrics.extractors.base import Activations, Extractor, as_bytes, extractor, state_hash
 
 INCEPTION = "inception-v3-compat"
 FID_WEIGHTS = "6726825d"  # the SHA-256 of torch-fidelity's file of the original weights begins so, as its name says
@@ -39,14 +39,26 @@ def load(name: str, weights: Path | None, device: torch.device) -> Extractor:
     network.to(device)
 
     def activations(images: Tensor) -> Activations:
-        found = dict(zip(layers, network(images), strict=True))
+        found = dict(zip(layers, network(as_bytes(images)), strict=True))
         return found[layer], found.get(scores) if scores != layer else None
 
     dim = network(torch.zeros(1, 3, 32, 32, dtype=torch.uint8, device=device))[0].shape[1]
     digest = state_hash(network)
     original = theirs == INCEPTION and (weights is None or _is_original(weights))
-    label = name if original or theirs != INCEPTION else f"{name}:{digest[:8]}"
-    return Extractor(label, digest, "torch-fidelity's own", dim, activations, device, fid=original)
+    return Extractor(
+        name=name if original or theirs != INCEPTION else f"{name}:{digest[:8]}",
+        sha256=digest,
+        resize="torch-fidelity's own",
+        dim=dim,
+        activations=activations,
+        device=device,
+        fid=original,
+    )
+
+
+extractor("inception", "the Inception of FID, by torch-fidelity")(load)
+extractor("dinov2", "DINOv2 ViT-L/14, from the hub, by torch-fidelity")(load)
+extractor("torch-fidelity", "any that is registered with torch-fidelity", family=True)(load)
 
 
 def _layer(cls: type, metric: str) -> str | None:

@@ -1,28 +1,28 @@
-"""The metrics of images by name: what each needs, and what it makes of one pass over the samples."""
+"""Judge anyone's images: what they are measured with, and what the metrics can ask of one pass over them."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any, TypeVar
 
 import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
 
 from benchmark.data.arrays import DataError
-from benchmark.metrics.base import Estimate, MetricError
-from benchmark.metrics.estimation.extrapolation import fd_infinity
-from benchmark.metrics.estimation.intervals import share
+from benchmark.metrics.base import MetricError, Quantity
+from benchmark.metrics.estimation.gaussian import Gaussian
 from benchmark.metrics.estimation.neighbours import Index
-from benchmark.metrics.extractors import Extractor, value_name
-from benchmark.metrics.frechet import Gaussian, frechet_estimate
+from benchmark.metrics.estimation.once import once
+from benchmark.metrics.evidence import Evidence, Need, Neighbourhood
+from benchmark.metrics.extractors import Extractor
 from benchmark.metrics.images import training
-from benchmark.metrics.images.collect import Collected
+from benchmark.metrics.images.collect import Collected, collect
 from benchmark.metrics.images.reference import Reference
-from benchmark.metrics.inception_score import inception_score
-from benchmark.metrics.kid import KernelSums, kernel_distance, kernel_distance_subsets
-from benchmark.metrics.manifold import Balls, precision_recall_density_coverage
-from benchmark.metrics.mode_mixture import mixture_rates
-from benchmark.metrics.novelty import novelty_of
+from benchmark.metrics.images.samples import Images
 
-SUBSET = 1000  # size of the customary subsets of the kernel distance
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,7 +33,7 @@ class Judge:
         extractor: whose features.
         reference: the split that distances are to; None where only statistics are at hand.
         given: statistics of the reference features, where they are not to be the reference's own.
-        classifier: for mode mixture and Inception score; None without one.
+        classifier: for what needs class probabilities; None without one.
         test: the held-out split, for novelty.
     """
 
@@ -47,11 +47,11 @@ class Judge:
     def data(self) -> Reference:
         """The reference, which must be a data set here."""
         if self.reference is None:
-            raise MetricError("only 'fd' and 'fd-infinity' can be measured with statistics alone: give --problem")
+            raise MetricError("there are statistics alone, and no images to compare with: give --problem")
         return self.reference
 
     @property
-    def gaussian(self) -> Gaussian:
+    def moments(self) -> Gaussian:
         """Moments of the reference features."""
         return self.given or self.data.gaussian
 
@@ -65,116 +65,160 @@ class Judge:
         """The training images, to find neighbours among."""
         return training.pixel_index(self.train, self.extractor.device)
 
-    def measure(self, metrics: Iterable[str], found: Collected) -> dict[str, Estimate]:
-        """All values of the named metrics.
-
-        Raises:
-            MetricError: too few images for a metric; the message says how many it needs.
-        """
-        values: dict[str, Estimate] = {}
-        for name in metrics:
-            values |= MEASURES[name](self, found)
-        return values
-
-
-def least(metric: str, extractor: Extractor) -> int:
-    """Images that a metric needs."""
-    full_rank = extractor.dim + 1
-    return {"fd": full_rank, "fd-infinity": 5 * full_rank, "kd-subsets": SUBSET, "is": 100, "mmr": 1}.get(metric, 20)
-
-
-def check(metrics: Iterable[str], count: int, judge: Judge) -> None:
-    """Raise MetricError before any work where a metric lacks images, a classifier or a data set."""
-    for name in metrics:
-        if name not in MEASURES:
-            raise MetricError(f"unknown metric '{name}': choose from {', '.join(MEASURES)}")
-        if count < (needed := least(name, judge.extractor)):
-            raise MetricError(
-                f"metric '{name}' needs at least {needed} images with {judge.extractor.name}, got {count}"
-            )
-        if name in ("mmr", "is") and judge.classifier is None:
-            raise MetricError(f"metric '{name}' needs --classifier: a network with class logits")
-        if name in ("kd", "kd-subsets", "pr", "novelty"):
-            _ = judge.data
-        if name == "novelty":
+    def lacks(self, need: Need) -> str | None:
+        """Say what is missing, as `Evidence.lacks`."""
+        if need in ("posterior", "modes") and self.classifier is None:
+            return "--classifier: a network with class logits"
+        if need != "posterior" and self.reference is None and not (need == "moments" and self.given):
+            return "images to compare with, not statistics alone: give --problem"
+        if need == "modes" and not self._classifier_fits():
+            return f"a classifier of the classes of '{self.data.data.name}': give it by --classifier"
+        if need == "training set":
             try:
-                _ = judge.test and judge.test.images
+                _ = self.test and self.test.images
             except DataError as error:
-                raise MetricError(f"metric 'novelty' needs held-out images ({error})") from None
+                return f"held-out images ({error})"
+        return None
+
+    def _classifier_fits(self) -> bool:
+        """Whether the logits are of the classes that the data set is labelled with."""
+        data = self.data.data
+        return (
+            self.classifier is not None and self.classifier.classes_of == data.name and data.labels("train") is not None
+        )
+
+    def prepare(self, needs: Iterable[Need]) -> None:
+        """Compute what is kept on disk of the reference, where it is missing."""
+        if "moments" in needs:
+            _ = self.moments
+        if "reference features" in needs:
+            _ = self.data.features
+        if "training set" in needs and self.test is not None:
+            training.in_features(self.train, self.test)
+            training.in_pixels(self.training_pixels, self.train, self.test)
 
 
-def _note(judge: Judge) -> str:
-    split = f"reference: {judge.reference.data.name} {judge.reference.split}" if judge.reference else "given statistics"
-    return f"features: {judge.extractor.name} {judge.extractor.sha256[:8]}; {split}"
+class ImageEvidence(Evidence):
+    """Images beside a judge's reference. They are looked at once, when a metric first asks for what that gives.
+
+    Args:
+        needs: what will be asked for, so that one pass gives it all.
+        batch: images at a time; results do not depend on it beyond rounding.
+        progress: whether to show a bar.
+    """
+
+    def __init__(
+        self, images: Images, judge: Judge, needs: Iterable[Need], batch: int = 250, progress: bool = False
+    ) -> None:
+        self.images, self.judge, self.needs = images, judge, frozenset(needs)
+        self.batch, self.progress, self.count = batch, progress, images.count
+
+    @cached_property
+    def seen(self) -> Collected:
+        """What the pass over the images left; all processes of a group make it together."""
+        return collect(
+            self.images,
+            self.judge.extractor,
+            classifier=self.judge.classifier if self.needs & {"posterior", "modes"} else None,
+            train_pixels=self.judge.training_pixels if "training set" in self.needs else None,
+            batch=self.batch,
+            progress=self.progress,
+        )
+
+    def lacks(self, need: Need) -> str | None:
+        return self.judge.lacks(need)
+
+    def least(self, least: int, ranks: int) -> int:
+        return max(least, ranks * (self.judge.extractor.dim + 1))
+
+    def key(self, quantity: Quantity) -> str:
+        network = {"features": self.judge.extractor, "classifier": self.judge.classifier}.get(quantity.network or "")
+        return quantity.key_with(network.name, network.fid) if network else quantity.key
+
+    def once(self, key: Hashable, make: Callable[[], T]) -> T:
+        return once(self.judge.data, key, make)
+
+    @property
+    def features(self) -> Tensor:
+        return self.seen.features
+
+    @property
+    def moments(self) -> Gaussian:
+        return self.judge.moments
+
+    @property
+    def all_reference_features(self) -> Tensor:
+        return self.judge.data.features
+
+    @property
+    def feature_note(self) -> str:
+        judge = self.judge
+        reference = judge.reference
+        split = f"reference: {reference.data.name} {reference.split}" if reference else "given statistics"
+        return f"features: {judge.extractor.name} {judge.extractor.sha256[:8]}; {split}"
+
+    @property
+    def _logits(self) -> Tensor:
+        if self.seen.logits is None:
+            name = self.judge.classifier.name if self.judge.classifier else "none"
+            raise MetricError(f"'{name}' has no class logits: give another --classifier")
+        return self.seen.logits
+
+    @property
+    def posterior(self) -> Tensor:
+        return self._logits.softmax(1)
+
+    @property
+    def log_posterior(self) -> Tensor:
+        return self._logits.double().log_softmax(1)
+
+    @property
+    def posterior_note(self) -> str:
+        assert self.judge.classifier is not None
+        return f"classifier: {self.judge.classifier.name} {self.judge.classifier.sha256[:8]}"
+
+    @property
+    def mode_weights(self) -> Tensor:
+        counts = np.bincount(training.labels(self.judge.train), minlength=self._logits.shape[1])
+        return torch.from_numpy(counts / counts.sum())
+
+    def points(self, count: int) -> Tensor:
+        return _as_floats(self.images, count)
+
+    def reference_points(self, count: int) -> Tensor:
+        return _as_floats(self.judge.data.images, count)
+
+    @property
+    def digests(self) -> NDArray[Any]:
+        return self.seen.digests.cpu().numpy()
+
+    def neighbourhoods(self) -> list[Neighbourhood]:
+        """In pixels, and in features, named after the extractor; a sample's cell is the label of its neighbour."""
+        train, test, seen, name = self.judge.train, self.judge.test, self.seen, self.judge.extractor.name
+        assert test is not None and seen.pixel_distances is not None and seen.pixel_neighbours is not None
+        labels = training.labels(train)
+        features = training.in_features(train, test)
+        distances, neighbours = features.index.nearest(seen.features, 2)
+        return [
+            Neighbourhood(
+                distances=seen.pixel_distances,
+                neighbours=seen.pixel_neighbours,
+                cells=labels[seen.pixel_neighbours[:, 0].cpu().numpy()],
+                train=training.in_pixels(self.judge.training_pixels, train, test),
+                space="pixels in [0, 1]",
+            ),
+            Neighbourhood(
+                distances=distances,
+                neighbours=neighbours,
+                cells=labels[neighbours[:, 0].cpu().numpy()],
+                train=features,
+                space=f"features: {name}",
+                suffix=f"[{name}]",
+            ),
+        ]
 
 
-def _fd(judge: Judge, found: Collected) -> dict[str, Estimate]:
-    return {value_name("fd", judge.extractor): frechet_estimate(found.features, judge.gaussian, _note(judge))}
-
-
-def _fd_infinity(judge: Judge, found: Collected) -> dict[str, Estimate]:
-    estimate = fd_infinity(found.features, judge.gaussian, note=_note(judge))
-    return {value_name("fd_infinity", judge.extractor): estimate}
-
-
-def _kd(judge: Judge, found: Collected) -> dict[str, Estimate]:
-    sums = KernelSums.of(found.features)
-    note = f"{_note(judge)}, {len(judge.data.some)} images"
-    return {value_name("kd", judge.extractor): kernel_distance(sums, judge.data.kernel_sums, note)}
-
-
-def _kd_subsets(judge: Judge, found: Collected) -> dict[str, Estimate]:
-    estimate = kernel_distance_subsets(found.features, judge.data.some, size=SUBSET, note=_note(judge))
-    return {value_name("kd_subsets", judge.extractor): estimate}
-
-
-def _pr(judge: Judge, found: Collected) -> dict[str, Estimate]:
-    values = precision_recall_density_coverage(Balls.of(found.features), judge.data.balls, _note(judge))
-    return {value_name(name, judge.extractor): estimate for name, estimate in values.items()}
-
-
-def _is(judge: Judge, found: Collected) -> dict[str, Estimate]:
-    assert judge.classifier is not None and found.logits is not None
-    note = f"classifier: {judge.classifier.name} {judge.classifier.sha256[:8]}"
-    return {value_name("is", judge.classifier): inception_score(found.logits, note=note)}
-
-
-def _mmr(judge: Judge, found: Collected) -> dict[str, Estimate]:
-    assert judge.classifier is not None and found.logits is not None
-    return mixture_rates(found.logits.softmax(1), f"{judge.classifier.name} {judge.classifier.sha256[:8]}")
-
-
-def _novelty(judge: Judge, found: Collected) -> dict[str, Estimate]:
-    """In pixels, in features (named after the extractor), and duplicates within the sample."""
-    train, test = judge.train, judge.test
-    assert test is not None
-    assert found.pixel_distances is not None and found.pixel_neighbours is not None
-    labels = training.labels(train)
-
-    pixels = training.in_pixels(judge.training_pixels, train, test)
-    cells = labels[found.pixel_neighbours[:, 0].cpu().numpy()]
-    values = novelty_of(found.pixel_distances, found.pixel_neighbours, cells, pixels, "pixels in [0, 1]")
-
-    features = training.in_features(train, test)
-    distances, neighbours = features.index.nearest(found.features, 2)
-    cells = labels[neighbours[:, 0].cpu().numpy()]
-    in_features = novelty_of(distances, neighbours, cells, features, f"features: {judge.extractor.name}")
-    values |= {f"{name}[{judge.extractor.name}]": estimate for name, estimate in in_features.items()}
-
-    _, first, times = np.unique(found.digests.cpu().numpy(), return_index=True, return_counts=True)
-    repeats = np.ones(len(found.digests), bool)
-    repeats[first] = False
-    values["duplicates"] = share(repeats, f"byte for byte as an earlier sample; {(times > 1).sum()} images repeat")
-    return values
-
-
-MEASURES = {
-    "fd": _fd,
-    "fd-infinity": _fd_infinity,
-    "kd": _kd,
-    "kd-subsets": _kd_subsets,
-    "pr": _pr,
-    "is": _is,
-    "mmr": _mmr,
-    "novelty": _novelty,
-}
+def _as_floats(images: Images, count: int) -> Tensor:
+    """The first images as floats in [−1, 1], [n, 3, H, W]."""
+    first = min(count, images.count)
+    return next(images.batches(first, 0, first)).float() / 127.5 - 1

@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 
 from benchmark.metrics.base import MetricError
+from benchmark.metrics.estimation.gaussian import Gaussian
 from benchmark.metrics.extractors.base import Extractor
-from benchmark.metrics.frechet import Gaussian
 
 SHIPPED = Path(__file__).parent / "shipped"
 

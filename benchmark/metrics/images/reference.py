@@ -15,15 +15,12 @@ from torch import Tensor
 from tqdm import tqdm
 
 from benchmark.data.arrays import ImageSet
+from benchmark.metrics.estimation.gaussian import Gaussian
 from benchmark.metrics.extractors import Extractor
-from benchmark.metrics.frechet import Gaussian
 from benchmark.metrics.images import moments
 from benchmark.metrics.images.samples import Images, from_array
-from benchmark.metrics.kid import KernelSums
-from benchmark.metrics.manifold import Balls
 from benchmark.records.cache import cache_folder, cached
 
-PAIRS = 10_000  # reference images that measures over pairs use (kernel distance, precision, ...)
 BATCH = 1000
 
 
@@ -72,21 +69,6 @@ class Reference:
         known = moments.shipped(self.data.name, self.split, self.describe()["data_sha256"], self.extractor)
         return known if known else Gaussian.fit(self.features)
 
-    @cached_property
-    def some(self) -> Tensor:
-        """The features that measures over pairs use: `PAIRS` of them, evenly spread."""
-        return self.features[:: max(1, len(self.features) // PAIRS)][:PAIRS]
-
-    @cached_property
-    def balls(self) -> Balls:
-        """Of `some`."""
-        return Balls.of(self.some)
-
-    @cached_property
-    def kernel_sums(self) -> KernelSums:
-        """Of `some`."""
-        return KernelSums.of(self.some)
-
 
 def extract(images: Images, extractor: Extractor, label: str | None = None) -> Tensor:
     """Features [N, D] of all images, with a progress bar called `label` if there is one."""
@@ -110,12 +92,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     from benchmark.commands import command_line
     from benchmark.data.arrays import open_images
-    from benchmark.metrics.extractors import EXTRACTORS, make_extractor
+    from benchmark.metrics.extractors import make_extractor, names
 
     parser = command_line("benchmark.metrics.images.reference", main.__doc__)
     parser.add_argument("data", help="data set under the data root")
     parser.add_argument("--split", default="train")
-    parser.add_argument("--extractor", default="mobilenet_v2", help=f"one of {', '.join(EXTRACTORS)}")
+    parser.add_argument("--extractor", default="mobilenet_v2", help=f"one of {', '.join(names())}")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--root", help="data root (default: $DPMOT_DATA)")
     parser.add_argument("--ship", type=Path, help="write mean and covariance to this .npz")

@@ -13,8 +13,8 @@ from torch import Tensor
 from tqdm import tqdm
 
 from benchmark.metrics.estimation.neighbours import Index
+from benchmark.metrics.estimation.training_set import TrainingSet
 from benchmark.metrics.images.reference import Reference
-from benchmark.metrics.novelty import TrainingSet
 
 QUERIES = 500
 

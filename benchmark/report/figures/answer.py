@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from matplotlib.axes import Axes
 from matplotlib.transforms import blended_transform_factory
 
-from benchmark.metrics.base import quantity
+from benchmark.metrics.registry import quantity
 from benchmark.report.arms import OURS, RANDOM, REAL, Arm
 from benchmark.report.comparing import COPIES, MIXTURE, few_budget
 from benchmark.report.figures.figure import Drawn, figure

@@ -2,7 +2,7 @@
 
 from matplotlib.axes import Axes
 
-from benchmark.metrics.base import quantity
+from benchmark.metrics.registry import quantity
 from benchmark.report.arms import COPY, REAL, Arm
 from benchmark.report.comparing import COPIES, MIXTURE, few_budget
 from benchmark.report.figures.figure import Drawn, figure

@@ -4,7 +4,7 @@ import math
 
 from matplotlib.axes import Axes
 
-from benchmark.metrics.base import quantity
+from benchmark.metrics.registry import quantity
 from benchmark.report.arms import REAL, Arm
 from benchmark.report.comparing import COPIES
 from benchmark.report.figures.figure import Drawn, figure

@@ -6,7 +6,8 @@ from typing import Any
 
 import pandas as pd
 
-from benchmark.metrics.base import Quantity, quantity
+from benchmark.metrics.base import Quantity
+from benchmark.metrics.registry import quantity
 from benchmark.report.arms import FAMILIES, Arm
 from benchmark.report.command_lines import command_line
 from benchmark.report.figures.looks import looks

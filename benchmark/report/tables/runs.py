@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from benchmark.metrics.base import quantity
+from benchmark.metrics.registry import quantity
 from benchmark.report.arms import FAMILIES, OURS, Arm
 from benchmark.report.comparing import compare, few_budget
 from benchmark.report.numbers import seconds

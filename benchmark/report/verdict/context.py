@@ -1,6 +1,6 @@
 """What to keep in mind beside every verdict: copies, the released scheme's transport, and what the results rest on."""
 
-from benchmark.metrics.base import quantity
+from benchmark.metrics.registry import quantity
 from benchmark.report.arms import COPY, OURS, RANDOM, REAL, RELEASED, Arm
 from benchmark.report.comparing import COPIES, few_budget
 from benchmark.report.results import Results

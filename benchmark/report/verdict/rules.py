@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from benchmark.metrics.base import quantity
+from benchmark.metrics.registry import quantity
 from benchmark.report.comparing import FEW, Comparison
 from benchmark.report.seeds import equivalence, holm, no_gain, two_sided
 

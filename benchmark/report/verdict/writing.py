@@ -7,7 +7,7 @@ from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmark.metrics.base import quantity
+from benchmark.metrics.registry import quantity
 from benchmark.report.arms import Arm
 from benchmark.report.comparing import Comparison
 from benchmark.report.numbers import with_ends

@@ -17,6 +17,7 @@ class TwoModes:
     neighbours: int = 4000
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     feature_name: str = "the points themselves"
+    fid: bool = False
     mode_weights: Tensor = field(default_factory=lambda: torch.tensor([0.5, 0.5]))
 
     def draw(self, count: int, seed: int) -> Tensor:

@@ -5,8 +5,9 @@ import pytest
 import torch
 
 from benchmark import metrics
-from benchmark.metrics.base import _kept, once
+from benchmark.metrics.estimation.once import _kept, once
 from benchmark.problems import make_problem, problem_names
+from benchmark.running.measuring import measure_run
 from samplers.errors import UserError
 from tests.benchmark.metrics.problems import TwoModes
 
@@ -15,7 +16,7 @@ ALL = ("w2", "sliced_w2", "modes", "mode_mixture", "fd", "novelty")
 
 def test_every_metric_measures_a_problem_with_its_uncertainty() -> None:
     problem = TwoModes()
-    values = metrics.compute(ALL, problem.draw(500, 9), problem, seed=0)
+    values = measure_run(ALL, problem.draw(500, 9), problem, seed=0)
     assert {"w2", "sliced_w2", "modes_covered", "mode_weights_tv", "mmr@0.2", "fd", "copy_share", "ct"} <= set(values)
     for name, estimate in values.items():
         assert estimate.low is not None and estimate.high is not None, name
@@ -25,14 +26,14 @@ def test_every_metric_measures_a_problem_with_its_uncertainty() -> None:
 
 def test_same_samples_and_seed_give_the_same_numbers() -> None:
     samples = TwoModes().draw(200, 9)
-    assert metrics.compute(ALL, samples, TwoModes(), 1) == metrics.compute(ALL, samples, TwoModes(), 1)
+    assert measure_run(ALL, samples, TwoModes(), 1) == measure_run(ALL, samples, TwoModes(), 1)
 
 
 @pytest.mark.parametrize("name", ["mixture2d", "mixture"])
 def test_the_metrics_of_a_problem_are_registered(name: str) -> None:
     assert name in problem_names()
     problem = make_problem(name)
-    values = metrics.compute(problem.metrics, problem.examples("test", 100), problem)
+    values = measure_run(problem.metrics, problem.examples("test", 100), problem)
     assert values and set(metrics.versions(problem.metrics)) == set(problem.metrics)
 
 
@@ -44,10 +45,10 @@ def test_unknown_metric_says_what_was_meant() -> None:
 def test_unfit_samples_are_refused_in_one_line() -> None:
     problem, samples = TwoModes(), TwoModes().draw(50, 0)
     with pytest.raises(metrics.MetricError, match=r"^metric 'w2' needs at least 20 samples, got 5$"):
-        metrics.compute(["w2"], samples[:5], problem)
+        measure_run(["w2"], samples[:5], problem)
     samples[3, 1] = torch.nan
     with pytest.raises(metrics.MetricError, match=r"^1 of 50 samples are not finite$"):
-        metrics.compute(["w2"], samples, problem)
+        measure_run(["w2"], samples, problem)
 
 
 def test_reference_work_is_done_once_per_problem_and_forgotten_with_it() -> None:
@@ -63,7 +64,7 @@ def test_reference_work_is_done_once_per_problem_and_forgotten_with_it() -> None
 
 
 def test_every_value_of_a_run_is_declared_with_its_label_and_direction() -> None:
-    values = metrics.compute(ALL, TwoModes().draw(100, 9), TwoModes())
+    values = measure_run(ALL, TwoModes().draw(100, 9), TwoModes())
     declared = metrics.quantities()
     assert set(values) <= set(declared)
     better = {"w2": "lower", "modes_covered": "higher", "mmr@0.2": "lower", "copy_share": None}

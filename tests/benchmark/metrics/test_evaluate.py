@@ -12,7 +12,7 @@ import pytest
 from benchmark.evaluate import main
 from tests.benchmark.metrics.dataset import draw_images, write_dataset
 
-EXAMPLE = ["--import", "benchmark.metrics.extractors.example", "--extractor", "torch-fidelity:example"]
+EXAMPLE = ["--import", "benchmark.metrics.checks.registered", "--extractor", "torch-fidelity:example"]
 Run = Callable[..., tuple[int, dict[str, dict[str, float]]]]
 
 
@@ -71,11 +71,11 @@ def test_values_do_not_depend_on_the_batch(run: Run, root: Path) -> None:
 
 
 def test_two_processes_give_the_numbers_of_one(run: Run, root: Path, tmp_path: Path) -> None:
-    _, one = run(str(root / "new.npz"), "--metrics", "fd", "kd", "pr", "mmr", "novelty")
+    _, one = run(str(root / "new.npz"), "--metrics", "fd", "kd", "pr", "mode_mixture", "novelty")
     command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "-m", "benchmark.evaluate"]
     out = tmp_path / "2.json"
     options = ["--problem", "tiny", "--data", str(root), "--cache", str(root / "cache"), "--out", str(out)]
-    metrics = ["--metrics", "fd", "kd", "pr", "mmr", "novelty", "--device", "cpu"]
+    metrics = ["--metrics", "fd", "kd", "pr", "mode_mixture", "novelty", "--device", "cpu"]
     call = [*command, str(root / "new.npz"), *EXAMPLE, "--classifier", "torch-fidelity:example", *metrics, *options]
     done = subprocess.run(call, env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-2000:]
@@ -96,9 +96,9 @@ def test_paired_difference(run: Run, root: Path) -> None:
     ("arguments", "message"),
     [
         (["none.npz"], "no such file or folder"),
-        (["new.npz", "--metrics", "fdd"], "unknown metric 'fdd': choose from fd,"),
-        (["new.npz", "--metrics", "fd", "--limit", "40"], "metric 'fd' needs at least 49 images"),
-        (["new.npz", "--metrics", "kd-subsets"], "needs at least 1000 images"),
+        (["new.npz", "--metrics", "fdd"], "unknown metric 'fdd'; did you mean 'fd'"),
+        (["new.npz", "--metrics", "fd", "--limit", "40"], "metric 'fd' needs at least 49 samples"),
+        (["new.npz", "--metrics", "kd-subsets"], "needs at least 1000 samples"),
         (["large.npz"], "images are 20×20, those of tiny are 12×12"),
         (["new.npz", "--split", "valid"], "test, train"),
         (["new.npz", "--statistics", "new.npz"], "published statistics are of the Inception of FID"),

@@ -5,14 +5,21 @@ import numpy as np
 import pytest
 import torch
 
+from benchmark.metrics import quantities
 from benchmark.metrics.base import MetricError
-from benchmark.metrics.extractors import best_available, make_extractor, value_name
+from benchmark.metrics.extractors import Extractor, best_available, make_extractor
+from samplers.errors import UserError
 
 WEIGHTS = Path(os.environ.get("DPMOT_WEIGHTS", "")) if "DPMOT_WEIGHTS" in os.environ else None
 DATA = Path(os.environ["DPMOT_DATA"]) / "cifar10" if "DPMOT_DATA" in os.environ else None
 needs_weights = pytest.mark.skipif(WEIGHTS is None, reason="DPMOT_WEIGHTS is not set")
 needs_data = pytest.mark.skipif(DATA is None or not DATA.is_dir(), reason="DPMOT_DATA has no cifar10")
 IMAGES = torch.randint(0, 256, (6, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+
+
+def named(key: str, extractor: Extractor) -> str:
+    """The name of a value measured with this network."""
+    return quantities()[key].key_with(extractor.name, extractor.fid)
 
 
 @needs_weights
@@ -71,7 +78,7 @@ def test_inception_with_other_weights_is_not_called_fid(random_inception: Path) 
     features, logits = extractor.both(IMAGES[:2])
     assert features.shape == (2, 2048) and logits.shape == (2, 1008)
     assert not extractor.fid and extractor.name == f"inception:{extractor.sha256[:8]}"
-    assert value_name("fd", extractor) == f"fd[inception:{extractor.sha256[:8]}]"
+    assert named("fd", extractor) == f"fd[inception:{extractor.sha256[:8]}]"
 
 
 def test_only_the_weights_of_fid_make_a_fid(random_inception: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -79,7 +86,7 @@ def test_only_the_weights_of_fid_make_a_fid(random_inception: Path, monkeypatch:
 
     monkeypatch.setattr(fidelity, "_is_original", lambda weights: True)
     extractor = make_extractor("inception", random_inception)
-    assert [value_name(m, extractor) for m in ("fd", "kd", "is", "precision")] == ["fid", "kid", "is", "precision"]
+    assert [named(m, extractor) for m in ("fd", "kd", "is", "precision")] == ["fid", "kid", "is", "precision"]
 
 
 def test_where_inception_cannot_be_had_the_stand_in_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -97,11 +104,11 @@ def test_where_inception_cannot_be_had_the_stand_in_is_named(monkeypatch: pytest
         pytest.skip("DPMOT_WEIGHTS is not set: no stand-in either")
     extractor, said = best_available()
     assert extractor.name == "mobilenet_v2" and "no FID" in said and "mobilenet_v2" in said
-    assert value_name("fd", extractor) == "fd[mobilenet_v2]"
+    assert named("fd", extractor) == "fd[mobilenet_v2]"
 
 
 def test_an_extractor_registered_with_torch_fidelity() -> None:
-    import benchmark.metrics.extractors.example  # noqa: F401
+    import benchmark.metrics.checks.registered  # noqa: F401
 
     extractor = make_extractor("torch-fidelity:example")
     features, logits = extractor.both(IMAGES)
@@ -111,7 +118,7 @@ def test_an_extractor_registered_with_torch_fidelity() -> None:
 def test_mistakes_get_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     cases = {"inceptoin": "did you mean 'inception'", "torch-fidelity:none": "has no extractor 'none'"}
     for name, message in cases.items():
-        with pytest.raises(MetricError, match=message):
+        with pytest.raises(UserError, match=message):
             make_extractor(name)
     with pytest.raises(MetricError, match="no such file of weights"):
         make_extractor("inception", tmp_path / "none")
@@ -122,5 +129,28 @@ def test_mistakes_get_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     (tmp_path / "cifar10_resnet20.safetensors").write_bytes(b"damaged")
     with pytest.raises(MetricError, match="damaged"):
         make_extractor("cifar10_resnet20")
-    with pytest.raises(ValueError, match="uint8"):
-        make_extractor("torch-fidelity:example")(IMAGES.float())
+    with pytest.raises(ValueError, match=r"\[B, C, H, W\]"):
+        make_extractor("example")(IMAGES[0])
+
+
+@needs_weights
+@pytest.mark.parametrize("name", ["mobilenet_v2", "cifar10_resnet20", "classifier:cifar10", "example"])
+def test_bytes_and_floats_of_an_image_give_the_same_features(name: str) -> None:
+    extractor = make_extractor(name)
+    torch.testing.assert_close(extractor(IMAGES), extractor(IMAGES.float() / 127.5 - 1), rtol=0, atol=0)
+
+
+@needs_data
+def test_the_projects_classifier_knows_the_classes_it_says() -> None:
+    """Far better than chance on the first held-out images."""
+    images = torch.from_numpy(np.load(DATA / "test.npy", mmap_mode="r")[:200].copy()).permute(0, 3, 1, 2)
+    extractor = make_extractor("classifier:cifar10")
+    found = extractor.posterior(images).argmax(1).numpy()
+    assert extractor.classes_of == "cifar10" and (found == np.load(DATA / "test_labels.npy")[:200]).mean() > 0.8
+
+
+def test_a_family_of_extractors_asks_which() -> None:
+    with pytest.raises(UserError, match="give it as classifier:NAME"):
+        make_extractor("classifier")
+    with pytest.raises(UserError, match="no classifier is shipped for 'celeba64'"):
+        make_extractor("classifier:celeba64")

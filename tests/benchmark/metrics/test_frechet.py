@@ -4,7 +4,9 @@ import torch
 from scipy.linalg import sqrtm
 
 from benchmark import metrics
-from benchmark.metrics.frechet import Gaussian, bias, frechet_distance, frechet_estimate, influence
+from benchmark.metrics.estimation.gaussian import Gaussian
+from benchmark.metrics.frechet import bias, frechet_distance, frechet_estimate, influence
+from benchmark.running.measuring import measure_run
 from tests.benchmark.metrics.problems import TwoModes
 
 
@@ -74,15 +76,14 @@ def test_bias_estimate_against_the_truth() -> None:
 def test_measured_with_the_problems_features() -> None:
     problem = TwoModes(dim=4)
     moved = problem.draw(800, 8) + 1
-    estimate = metrics.compute(["fd"], moved, problem)["fd"]
+    estimate = measure_run(["fd"], moved, problem)["fd"]
     assert estimate.low <= 4.0 <= estimate.high and "the points themselves" in estimate.note
 
 
 def test_needs_features() -> None:
-    problem = TwoModes()
-    problem.features = lambda x: None  # type: ignore[method-assign,return-value,assignment]
+    problem = TwoModes(feature_name="")
     with pytest.raises(metrics.MetricError, match="needs features"):
-        metrics.compute(["fd"], problem.draw(50, 0), problem)
+        measure_run(["fd"], problem.draw(50, 0), problem)
 
 
 def test_torch_fidelity_and_clean_fid_on_the_same_features() -> None:

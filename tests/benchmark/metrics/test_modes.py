@@ -3,9 +3,9 @@ import pytest
 import torch
 from scipy.stats import binomtest
 
-from benchmark import metrics
 from benchmark.metrics.mode_mixture import LAMBDAS, mixture_rates
 from benchmark.metrics.modes import modes_covered, total_variation
+from benchmark.running.measuring import measure_run
 from tests.benchmark.metrics.problems import TwoModes
 
 WEIGHTS = np.full(10, 0.1)
@@ -64,5 +64,5 @@ def test_blends_of_two_modes_are_mixtures() -> None:
     clean = problem.draw(400, 7)
     middle = clean.clone()
     middle[:100, 0] = 0
-    assert metrics.compute(["mode_mixture"], clean, problem)["mmr@0.1"].value == 0
-    assert metrics.compute(["mode_mixture"], middle, problem)["mmr@0.4"].value == 0.25
+    assert measure_run(["mode_mixture"], clean, problem)["mmr@0.1"].value == 0
+    assert measure_run(["mode_mixture"], middle, problem)["mmr@0.4"].value == 0.25

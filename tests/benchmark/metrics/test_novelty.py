@@ -6,11 +6,11 @@ from hypothesis import strategies as st
 from scipy.stats import mannwhitneyu
 from sklearn.neighbors import NearestNeighbors
 
-from benchmark import metrics
 from benchmark.metrics.data_copying import data_copying
 from benchmark.metrics.estimation import neighbours
 from benchmark.metrics.estimation.neighbours import nearest
 from benchmark.metrics.novelty import distinct
+from benchmark.running.measuring import measure_run
 from tests.benchmark.metrics.problems import TwoModes
 
 
@@ -100,10 +100,10 @@ def test_distinct_is_the_jackknife() -> None:
 def test_copies_are_found_and_new_samples_are_not() -> None:
     problem = TwoModes(dim=6, train=500, test=400)
     copies = problem.examples("train", 500)[torch.randint(100, (300,), generator=torch.Generator().manual_seed(0))]
-    found = metrics.compute(["novelty"], copies + 1e-4 * torch.randn(300, 6), problem)
+    found = measure_run(["novelty"], copies + 1e-4 * torch.randn(300, 6), problem)
     assert found["copy_share"].value == 1 and found["authenticity"].value == 0 and found["ct"].high < -5
     assert found["nn_ratio"].value < 0.01 and found["distinct_neighbours"].value <= 1 / 3
-    new = metrics.compute(["novelty"], problem.draw(300, 77), problem)
+    new = measure_run(["novelty"], problem.draw(300, 77), problem)
     assert new["copy_share"].low <= 0.01 <= new["copy_share"].high
     assert new["ct"].low <= 0 <= new["ct"].high
     assert new["nn_ratio"].value > 0.7 and new["distinct_neighbours"].value > 0.4
@@ -111,5 +111,5 @@ def test_copies_are_found_and_new_samples_are_not() -> None:
 
 def test_identical_samples_have_one_neighbour() -> None:
     problem = TwoModes()
-    found = metrics.compute(["novelty"], problem.draw(1, 5).repeat(100, 1), problem)
+    found = measure_run(["novelty"], problem.draw(1, 5).repeat(100, 1), problem)
     assert found["distinct_neighbours"].value == 0.01

@@ -4,10 +4,10 @@ import pytest
 from scipy.optimize import linear_sum_assignment
 from scipy.spatial.distance import cdist
 
-from benchmark import metrics
 from benchmark.metrics.estimation.debiased import Array, SplitReference, Transport, debiased_cost
 from benchmark.metrics.sliced_w2 import directions, sorted_transport
 from benchmark.metrics.w2 import network_simplex, squared_distances
+from benchmark.running.measuring import measure_run
 from tests.benchmark.metrics.problems import TwoModes
 
 RNG = np.random.default_rng(0)
@@ -96,8 +96,8 @@ def test_measured_distance_of_a_problem() -> None:
     problem = TwoModes(dim=3)
     right, moved = problem.draw(1000, 5), problem.draw(1000, 5)
     moved[:, 1] += 1
-    same = metrics.compute(["w2", "sliced_w2"], right, problem)
-    off = metrics.compute(["w2", "sliced_w2"], moved, problem)
+    same = measure_run(["w2", "sliced_w2"], right, problem)
+    off = measure_run(["w2", "sliced_w2"], moved, problem)
     for name, truth in {"w2_squared": 1.0, "sliced_w2_squared": 1 / 3}.items():
         assert same[name].low <= 0 <= same[name].high
         assert off[name].low <= truth <= off[name].high and off[name].low > 0

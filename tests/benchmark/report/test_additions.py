@@ -39,7 +39,7 @@ class Theirs(ReverseSampler):
 '''
 
 METRIC = '''
-from benchmark.metrics.base import Estimate, Quantity, metric
+from benchmark.metrics import Estimate, Quantity, metric
 
 
 @metric(
@@ -47,8 +47,9 @@ from benchmark.metrics.base import Estimate, Quantity, metric
     version="1",
     quantities=[Quantity("glow", "glow", better="higher", rate=True, meaning="share of samples that glow", column=35)],
 )
-def glow(samples, problem, seed):
+def glow(evidence):
     """Samples with a positive sum."""
+    samples = evidence.points(evidence.count)
     return {"glow": Estimate(float((samples.flatten(1).sum(1) > 0).double().mean()), count=len(samples))}
 '''
 

@@ -183,14 +183,14 @@ def test_a_killed_process_goes_on_from_its_last_shard(tmp_path):
 
 
 def test_a_failing_run_is_recorded_and_does_not_stop_the_others(tmp_path, monkeypatch, capsys):
-    measure = execute.metrics.compute
+    measure = execute.measure_run
 
     def failing(names, samples, problem, seed):
         if seed == 1:
             raise RuntimeError("broken\non purpose")
         return measure(names, samples, problem, seed)
 
-    monkeypatch.setattr(execute.metrics, "compute", failing)
+    monkeypatch.setattr(execute, "measure_run", failing)
     arguments = ["--sampler", "ddim", "--nfe", "5", "--samples", "600", "--out", str(tmp_path)]
     assert run.main(arguments) == 1
     assert {r["config"]["seed"]: r["status"] for r in read_records(tmp_path)} == {0: "ok", 1: "failed", 2: "ok"}

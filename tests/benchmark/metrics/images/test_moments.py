@@ -6,8 +6,9 @@ import torch
 
 from benchmark.data.arrays import ImageSet
 from benchmark.metrics.base import MetricError
+from benchmark.metrics.estimation.gaussian import Gaussian
 from benchmark.metrics.extractors import Extractor
-from benchmark.metrics.frechet import Gaussian, frechet_distance
+from benchmark.metrics.frechet import frechet_distance
 from benchmark.metrics.images import moments
 from benchmark.metrics.images.reference import Reference
 

@@ -3,8 +3,9 @@ import pytest
 import torch
 
 from benchmark.metrics.base import MetricError
-from benchmark.metrics.estimation.extrapolation import fd_infinity, paired_difference
-from benchmark.metrics.frechet import Gaussian, frechet_distance
+from benchmark.metrics.estimation.gaussian import Gaussian
+from benchmark.metrics.fd_infinity import fd_infinity
+from benchmark.metrics.frechet import frechet_distance, paired_difference
 
 DIM = 12
 UNIT = Gaussian(torch.zeros(DIM).double(), torch.eye(DIM).double(), 10**9)
