@@ -37,13 +37,7 @@ def benchmark(session: nox.Session) -> None:
     Other runs by `nox -s benchmark -- --sampler ddim`; another folder by `--out DIR`.
     """
     session.install("-e", ".")
-    asked = session.posargs or ["--suite", "quick", "--jobs", "2"]
-    out = asked[asked.index("--out") + 1] if "--out" in asked else "local-results"
-    out_too = [] if "--out" in asked else ["--out", out]
-    session.run("python", "-m", "benchmark.run", *asked, *out_too, interrupt_timeout=TIDY)
-    if not session.posargs or "--suite" in asked:
-        session.run("python", "-m", "benchmark.bound", "--quick", "--out", out, interrupt_timeout=TIDY)
-    session.run("python", "-m", "benchmark.report", "--results", out, "--out", out, interrupt_timeout=TIDY)
+    session.run("python", "-m", "benchmark", *session.posargs, interrupt_timeout=TIDY)
 
 
 @nox.session

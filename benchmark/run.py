@@ -14,7 +14,6 @@ import argparse
 import os
 import sys
 import textwrap
-from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
@@ -24,12 +23,12 @@ from benchmark.commands import command_line, positive, run_command
 from benchmark.metrics import METRICS, lookup
 from benchmark.metrics.extractors import EXTRACTORS
 from benchmark.problems import PROBLEMS, problem_class, problem_names, problem_options
-from benchmark.records import environment
-from benchmark.records.store import Record, Store, describe
+from benchmark.records.record import Record
+from benchmark.records.rows import describe
+from benchmark.records.store import Store
 from benchmark.running import suites
-from benchmark.running.execute import Executor
+from benchmark.running.execute import Settings, execute_all, unfinished
 from benchmark.running.plan import Case, Plan, Run, make_plan
-from benchmark.running.pool import execute_all
 from benchmark.workers import choose_device
 from samplers.errors import OptionError
 from samplers.registry import available, unavailable
@@ -104,8 +103,8 @@ def carry_out(arguments: argparse.Namespace) -> int:
     if arguments.list:
         show_list()
         return 0
-    asked, device = cases(arguments), arguments.device
-    plan = make_plan(asked, choose_device(device), strict=arguments.suite is None)
+    asked = cases(arguments)
+    plan = make_plan(asked, choose_device(arguments.device), strict=arguments.suite is None)
     for line in plan.left_out:
         print(f"left out: {line}")
     store = Store(arguments.out)
@@ -115,8 +114,14 @@ def carry_out(arguments: argparse.Namespace) -> int:
     if len(todo) < len(plan.runs):
         finished = len(plan.runs) - len(todo)
         print(f"{finished} of {len(plan.runs)} runs are finished and skipped (--force repeats them)")
-    executor = Executor(store, arguments.batch, progress=arguments.jobs == 1)
-    return execute(execute_all(todo, asked, device, executor, arguments.jobs, arguments.force), len(todo), store)
+    settings = Settings(
+        root=store.root,
+        device=arguments.device,
+        batch=arguments.batch,
+        anew=arguments.force,
+        progress=arguments.jobs == 1,
+    )
+    return follow(execute_all(todo, asked, settings, arguments.jobs), len(todo), store)
 
 
 def cases(arguments: argparse.Namespace) -> list[Case]:
@@ -169,29 +174,13 @@ def read_settings(settings: Sequence[str]) -> tuple[dict[str, str], dict[str, st
     return options, of_problem
 
 
-def unfinished(runs: Iterable[Run], store: Store) -> list[Run]:
-    """Those to carry out; says whose finished runs were made by another text of the sampler's module."""
-    left, edited = [], Counter[str]()
-    for run in runs:
-        record = store.finished(run.config())
-        if record is None:
-            left.append(run)
-            continue
-        made_by = record.get("environment", {}).get("sampler", {}).get("sha256")
-        if made_by and made_by != environment.code(run.entry)["sha256"]:
-            edited[f"{run.entry.origin} (version {run.sampler.version})"] += 1
-    for module, count in edited.items():
-        print(f"note: {module} was edited after {count} of its runs: raise the version if that changes the numbers")
-    return left
-
-
-def execute(done: Iterable[tuple[Run, Record]], count: int, store: Store) -> int:
-    """Carry out runs with progress; 1 where one failed."""
+def follow(done: Iterable[tuple[Run, Record]], count: int, store: Store) -> int:
+    """Say how the runs get on as they get done; 1 where one failed."""
     failed = []
     with tqdm(done, total=count, unit="run", dynamic_ncols=True, disable=not count) as bar:
         for run, record in bar:
-            if record["status"] != "ok":
-                failed.append(f"{run}: {record['error']}")
+            if not record.ok:
+                failed.append(f"{run}: {record.error}")
             bar.write(line(run, record))
     store.tidy()
     print(f"{count - len(failed)} runs done, {len(failed)} failed; records in {store.root / 'runs'}")
@@ -202,13 +191,13 @@ def execute(done: Iterable[tuple[Run, Record]], count: int, store: Store) -> int
 
 def line(run: Run, record: Record) -> str:
     """One finished run in a line."""
-    if record["status"] != "ok":
-        return f"{run}: FAILED {record['error']}"
+    if not record.ok:
+        return f"{run}: FAILED {record.error}"
     asked = [quantity.key for metric in run.more_metrics for quantity in lookup(metric).quantities]
     names = dict.fromkeys((*HEADLINE, *asked))
-    shown = [(name, record["metrics"][name]["value"]) for name in names if name in record["metrics"]]
+    shown = [(name, record.metrics[name]["value"]) for name in names if name in record.metrics]
     text = f"{run}  " + "  ".join(f"{name} {value:.4g}" for name, value in shown)
-    transport = record["fit"]["info"]
+    transport = record.fit["info"] if record.fit else {}
     if transport.get("converged") is False:
         text += f"  (OT not converged: TV <= {transport['certificate']['tv_bound']:.2g})"
     return text
@@ -216,8 +205,9 @@ def line(run: Run, record: Record) -> str:
 
 def show_plan(plan: Plan, todo: list[Run]) -> int:
     """What would be run."""
+    left = {run.key for run in todo}
     for run in plan.runs:
-        print(f"{'run ' if run in todo else 'done'}  {run}  ({run.samples} samples)")
+        print(f"{'run ' if run.key in left else 'done'}  {run}  ({run.samples} samples)")
     print(f"{len(plan.runs)} runs, {len(plan.runs) - len(todo)} of them finished")
     return 0
 

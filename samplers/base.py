@@ -96,36 +96,33 @@ class Problem(Protocol):
         ...
 
 
-class FittedSampler(Protocol):
-    """A sampler that is ready to sample from one problem with one budget.
+@dataclass(frozen=True, kw_only=True)
+class FittedSampler(ABC):
+    """Base of what `Sampler.fit` gives: ready to sample from one problem with one budget.
 
     Attributes:
         info: what the fit found out (costs, certificate, convergence), JSON-ready, for the record.
+        denoiser: a network of its own, which takes the denoiser's place and is counted as that is; None: it has none.
+        seconds: what the fit took where it was remembered from before; None: what it takes now.
     """
 
-    @property
-    def info(self) -> dict[str, Any]: ...
+    info: dict[str, Any] = field(default_factory=dict)
+    denoiser: Denoiser | None = None
+    seconds: float | None = None
 
+    @abstractmethod
     def sample(self, denoiser: Denoiser, noise: ShardNoise) -> Tensor:
         """Samples of one shard, [S, ...], with at most the budget of evaluations a sample."""
-        ...
 
 
 @dataclass(frozen=True)
-class FittedStudent:
-    """A fitted sampler with a network of its own, which takes the denoiser's place.
+class FittedStudent(FittedSampler):
+    """A student that was trained, now or before, and what it does with a shard's noise (`draw`, as `sample`)."""
 
-    Attributes:
-        denoiser: that network, to be counted as the problem's is.
-        seconds: what its training took, now or when it was remembered.
-        sample: see `FittedSampler`.
-        info: see `FittedSampler`.
-    """
+    draw: Callable[[Denoiser, ShardNoise], Tensor]
 
-    denoiser: Denoiser
-    seconds: float
-    sample: Callable[[Denoiser, ShardNoise], Tensor]
-    info: dict[str, Any] = field(default_factory=dict)
+    def sample(self, denoiser: Denoiser, noise: ShardNoise) -> Tensor:
+        return self.draw(denoiser, noise)
 
 
 Family = Literal["plain", "distilled", "other", "ot", "control", "real"]
@@ -263,14 +260,13 @@ class ReverseSampler(Sampler):
 
 
 @dataclass(frozen=True)
-class FittedReverse:
+class FittedReverse(FittedSampler):
     """A reverse solver with its budget and noise range, started from white noise at σ_max."""
 
     solver: ReverseSampler
     nfe: int
     sigma_max: float
     sigma_min: float
-    info: dict[str, Any] = field(default_factory=dict)
 
     def sample(self, denoiser: Denoiser, noise: ShardNoise) -> Tensor:
         """Samples of one shard, [S, ...]."""

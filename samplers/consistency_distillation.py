@@ -84,7 +84,7 @@ class ConsistencyDistillation(Distillation):
         function = ConsistencyFunction(student.requires_grad_(False), sigma_min)
         images = self.steps * self.batch
         info = {"images": images, "teacher_evaluations": 2 * images, "weights_sha256": weights_sha256(student)}
-        return FittedStudent(function, seconds, sample, info)
+        return FittedStudent(sample, denoiser=function, seconds=seconds, info=info)
 
     @staticmethod
     def loss(teacher: Denoiser, levels: Tensor) -> Loss:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from dpmot import SemiDiscreteProblem, closed_form_heights
-from samplers.base import Denoiser, Family, Problem, Sampler
+from samplers.base import Denoiser, Family, FittedSampler, Problem, Sampler
 from samplers.dpmot import DPMOT
 from samplers.latents import FittedLatent, LatentSampler
 from samplers.noise import ShardNoise, stream
@@ -74,9 +74,8 @@ class UnsolvedMap(DPMOT):
 
 
 @dataclass(frozen=True)
-class _FittedCopy:
+class _FittedCopy(FittedSampler):
     examples: Tensor
-    info: dict[str, Any]
 
     def sample(self, denoiser: Denoiser, noise: ShardNoise) -> Tensor:
         return self.examples[random_index(noise, len(self.examples)).to(self.examples.device)]
@@ -111,7 +110,7 @@ class CopyTarget(Sampler):
 
     def fit(self, problem: Problem, nfe: int, progress: bool = False) -> _FittedCopy:
         examples = problem.examples(self.targets, self.count).to(problem.device, problem.dtype)
-        return _FittedCopy(examples, {"targets": len(examples)})
+        return _FittedCopy(examples, info={"targets": len(examples)})
 
 
 @register("held-out")
@@ -134,7 +133,7 @@ class HeldOut(CopyTarget):
 
     def fit(self, problem: Problem, nfe: int, progress: bool = False) -> _FittedCopy:
         fitted = super().fit(problem, nfe, progress)
-        return _FittedOnce(fitted.examples, fitted.info)
+        return _FittedOnce(fitted.examples, info=fitted.info)
 
 
 @dataclass(frozen=True)

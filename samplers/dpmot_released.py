@@ -6,7 +6,7 @@ with the released behaviour as its default. Levels are in units of images in [âˆ
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from time import perf_counter
 from typing import Any, Literal
 
@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from samplers.base import Denoiser, Problem, ReverseSampler, Sampler
+from samplers.base import Denoiser, FittedSampler, Problem, ReverseSampler, Sampler
 from samplers.errors import UserError
 from samplers.latents import Targets, make_latents
 from samplers.noise import ShardNoise, stream
@@ -119,7 +119,7 @@ class DPMOTReleased(Sampler):
         heights, info = self.solve(points, progress)
         info |= {"sigma_m": sigma_m, "chain_start": chain[0], "targets": len(latents)}
         info["start_seconds"] = perf_counter() - began
-        return _Fitted(self, nfe, latents.noised, points, heights, list(zip(chain, steps, strict=True)), info)
+        return _Fitted(self, nfe, latents.noised, points, heights, list(zip(chain, steps, strict=True)), info=info)
 
     def centre(self, points: Tensor) -> Tensor:
         """The points [N, d] as the scores see them."""
@@ -184,14 +184,13 @@ def _chunks(total: int, size: int) -> Iterator[int]:
 
 
 @dataclass(frozen=True)
-class _Fitted:
+class _Fitted(FittedSampler):
     sampler: DPMOTReleased
     nfe: int
     latents: Tensor
     points: Tensor
     heights: Tensor
     chain: list[tuple[float, int]]
-    info: dict[str, Any] = field(default_factory=dict)
 
     def start(self, z: Tensor) -> Tensor:
         """The latent that white noise z [S, *shape] is sent to."""

@@ -1,13 +1,13 @@
 """What DPM-OT shares with its controls: latents, which are noised examples, and the reverse steps from their level."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
-from samplers.base import CountingDenoiser, Denoiser, End, Problem, ReverseSampler, Sampler
+from samplers.base import CountingDenoiser, Denoiser, End, FittedSampler, Problem, ReverseSampler, Sampler
 from samplers.errors import UserError
 from samplers.noise import Grid, ShardNoise, stream, vp_sigma
 from samplers.options import check_at_least, check_positive
@@ -141,7 +141,7 @@ class LatentSampler(Sampler):
 
 
 @dataclass(frozen=True)
-class FittedLatent:
+class FittedLatent(FittedSampler):
     """Latents with a way to choose among them, and the reverse steps from σ_M."""
 
     solver: ReverseSampler
@@ -149,7 +149,6 @@ class FittedLatent:
     sigma_m: float
     sigma_min: float
     start: Start
-    info: dict[str, Any] = field(default_factory=dict)
 
     def sample(self, denoiser: Denoiser, noise: ShardNoise) -> Tensor:
         """Draw the samples of one shard, [S, ...]."""

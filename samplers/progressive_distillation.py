@@ -104,7 +104,7 @@ class ProgressiveDistillation(Distillation):
         images = self.steps * self.batch * len(chain)
         info: dict[str, Any] = {"students": chain, "images": images, "teacher_evaluations": 2 * images}
         info["weights_sha256"] = weights_sha256(student)
-        return FittedStudent(teacher, seconds, sample, info)
+        return FittedStudent(sample, denoiser=teacher, seconds=seconds, info=info)
 
     @staticmethod
     def loss(teacher: Denoiser, grid: Tensor) -> Loss:

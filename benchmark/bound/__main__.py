@@ -22,7 +22,7 @@ from pathlib import Path
 from benchmark.bound import figures, grid, networks, runner, slopes, tables
 from benchmark.bound.mixtures import MIXTURES, mixture
 from benchmark.commands import command_line, positive, run_command
-from benchmark.records.store import Store
+from benchmark.records.store import writable
 from samplers.errors import UserError
 
 
@@ -66,7 +66,7 @@ def study(arguments: argparse.Namespace) -> int:
     folder = Path(arguments.out) / "bound"
     for name in arguments.mixture or ():
         mixture(name)
-    Store(arguments.out)  # complains where nothing can be written, before anything is measured
+    writable(Path(arguments.out))  # complains where nothing can be written, before anything is measured
     if arguments.networks:
         return on_networks(arguments.networks, folder, arguments.force)
     cells = grid.quick_grid() if arguments.quick else grid.full_grid()

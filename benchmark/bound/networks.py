@@ -7,7 +7,6 @@ data. Their sum bounds the error but for W₂(Φ^θ#p_{σ_M}, p_{σ_e}), which i
 error `w2` is that of equal masses, against held-out examples; `mass` is what the solved map would add.
 """
 
-import json
 import math
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
@@ -24,7 +23,9 @@ from benchmark.bound.terms import distance_to_law, mass_plan, squared_distances,
 from benchmark.problems import make_problem, problem_names
 from benchmark.problems.base import Problem
 from benchmark.records import environment
-from benchmark.records.store import key_of
+from benchmark.records.store import RecordFolder, key_of
+from benchmark.running.executors import carry_out
+from benchmark.workers import choose_device
 from dpmot import HEIGHTS_VERSION, Gaussian, SemiDiscreteProblem, solve
 from samplers.base import CountingDenoiser
 from samplers.latents import make_latents
@@ -32,6 +33,8 @@ from samplers.noise import ShardNoise, make_grid, stream
 from samplers.registry import lookup
 
 VERSION = 1 + HEIGHTS_VERSION
+NEEDS = ("key", "config", "measured", "environment")
+"""What a record of a setting holds at least."""
 NETWORKS = ("digits", "cifar10")
 NEEDS_GPU = {"cifar10"}
 LEVELS = (0.1, 0.5, 2.0)
@@ -129,34 +132,45 @@ def rows(x: Tensor) -> Tensor:
 
 def run(names: Iterable[str], folder: Path, force: bool = False) -> None:
     """Measure what has no record yet in `folder`/networks; write `networks.csv` and `networks.md` of all records."""
-    device = "cuda" if torch.cuda.is_available() else "cpu"
     settings = [Setting(name, level) for name in names for level in LEVELS]
-    for setting in tqdm(settings, unit="network level", disable=not settings):
-        problem = make_problem(setting.problem).to(device)
-        config = {"version": VERSION, "setting": asdict(setting), "fingerprint": problem.fingerprint()}
-        path = folder / "networks" / f"{setting.problem}-{key_of(config)[:12]}.json"
-        if force or not path.exists():
-            record = {"key": key_of(config), "config": config, "measured": measure(problem, setting)}
-            record["environment"] = environment.describe(device)
-            path.parent.mkdir(parents=True, exist_ok=True)
-            temporary = path.with_suffix(".partial")
-            temporary.write_text(json.dumps(record, indent=1) + "\n")
-            temporary.replace(path)
-            _drop_others(path, record)
-    if records := _records(folder):
+    kept = networks_in(folder)
+    done = carry_out(Measuring(kept, choose_device(None), force), [settings], jobs=1)
+    for record in tqdm(done, total=len(settings), unit="network level", disable=not settings):
+        _drop_others(kept, record)
+    if records := kept.read():
         table = [record["config"]["setting"] | record["measured"] for record in records]
         write(pd.DataFrame(table).sort_values(["problem", "sigma_m"], ascending=[False, True]), folder)
 
 
-def _records(folder: Path) -> list[dict[str, Any]]:
-    return [json.loads(path.read_text()) for path in sorted((folder / "networks").glob("*.json"))]
+def networks_in(folder: Path) -> RecordFolder:
+    """The records of terms on networks, below the study's folder."""
+    return RecordFolder(folder / "networks", lambda config: config["setting"]["problem"], NEEDS)
 
 
-def _drop_others(path: Path, record: dict[str, Any]) -> None:
+@dataclass(frozen=True)
+class Measuring:
+    """Gives the record of a setting: the one that is kept, unless `force`, else a new one, which is then kept."""
+
+    kept: RecordFolder
+    device: torch.device
+    force: bool
+
+    def __call__(self, setting: Setting) -> dict[str, Any]:
+        problem = make_problem(setting.problem).to(self.device)
+        config = {"version": VERSION, "setting": asdict(setting), "fingerprint": problem.fingerprint()}
+        record = None if self.force else self.kept.find(config)
+        if record is None:
+            record = {"key": key_of(config), "config": config, "measured": measure(problem, setting)}
+            record["environment"] = environment.describe(str(self.device))
+            self.kept.save(record)
+        return record
+
+
+def _drop_others(kept: RecordFolder, record: dict[str, Any]) -> None:
     """Remove records of the same setting: they are of another network or another version of the measurement."""
-    for other in path.parent.glob(f"{record['config']['setting']['problem']}-*.json"):
-        if other != path and json.loads(other.read_text())["config"]["setting"] == record["config"]["setting"]:
-            other.unlink()
+    for other in kept.read():
+        if other["config"]["setting"] == record["config"]["setting"] and other["key"] != record["key"]:
+            kept.path(other["config"]).unlink()
 
 
 def write(table: pd.DataFrame, folder: Path) -> None:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from benchmark.data.arrays import DataError, ImageSet, open_images
+from benchmark.data.pixels import from_pixels
 from benchmark.metrics.extractors import Extractor, find, make_extractor
 from benchmark.metrics.extractors.classifier import checkpoint
 from benchmark.networks.checkpoint import SHIPPED, CheckpointError, sha256
@@ -128,7 +129,7 @@ class ImageProblem(Problem):
     def examples(self, split: Split, count: int) -> Tensor:
         count = min(count, self.references) if split == "reference" else count
         images = np.array(self.data.images("test" if split == "test" else "train")[:count])
-        return torch.from_numpy(images).permute(0, 3, 1, 2).float() / 127.5 - 1
+        return from_pixels(torch.from_numpy(images).permute(0, 3, 1, 2))
 
     def posterior(self, x: Tensor) -> Tensor:
         if not self._has_classifier:

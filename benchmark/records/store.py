@@ -1,8 +1,10 @@
-"""The store: one JSON record per run, keyed by the hash of its configuration.
+"""The store: JSON records, each in a file of its own under the hash of its configuration.
 
-    results/runs/<problem>/<sampler>-nfe<NFE>-seed<seed>-<key>.json    a record
+    results/runs/<problem>/<sampler>-nfe<NFE>-seed<seed>-<key>.json    the record of a run
     results/samples/<key>.npz                                            samples and trajectories for pictures
     results/.partial/<key>/<shard>.npz                                  shards of a run that was interrupted
+    results/bound/cells/<mixture>-<key>.json                            a cell of the study of the error bound
+    results/bound/networks/<problem>-<key>.json                         its terms on a trained network
 
 Files are written to a temporary name and renamed, so that a killed run leaves nothing half-written.
 """
@@ -14,22 +16,27 @@ import shutil
 import sys
 import tempfile
 import zipfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
-from benchmark.records.files import replacing
+from benchmark.records.files import replacing, write_json
+from benchmark.records.record import SCHEMA, Record
+from benchmark.records.rows import rows
 from samplers.errors import UserError
 
-SCHEMA = 1
-Record = dict[str, Any]
+RUN = ("key", "config", "status", "metrics", "schema")
+"""What a record of a run holds at least."""
+
+FILES = f"*-{'[0-9a-f]' * 12}.json"
+"""Names of records: they end with the first 12 digits of the key."""
 
 
 class StoreError(UserError):
-    """The results folder can't be used; the message is one line for the user."""
+    """The results folder cannot be used, or a record in it cannot be read."""
 
 
 class OtherSchema(StoreError):
@@ -46,56 +53,88 @@ def key_of(config: Mapping[str, Any]) -> str:
     return hashlib.sha256(canonical(config).encode()).hexdigest()
 
 
-def _finite(value: Any) -> Any:
-    """`value` with NaN and infinities, which JSON does not have, as None."""
-    if isinstance(value, Mapping):
-        return {k: _finite(v) for k, v in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(v) for v in value]
-    return None if isinstance(value, float) and not np.isfinite(value) else value
-
-
-class Store:
-    """A results folder.
+def writable(root: Path) -> Path:
+    """The results folder, made where it is missing.
 
     Raises:
-        StoreError: on creation, where the folder can't be written to.
+        StoreError: it cannot be written to.
+    """
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=root):
+            return root
+    except OSError as error:
+        raise StoreError(f"can't write to the results folder {root}: {error.strerror or error}") from None
+
+
+@dataclass(frozen=True)
+class RecordFolder:
+    """A folder of records of one kind.
+
+    Attributes:
+        folder: where they are.
+        name: configuration -> the start of a record's path in the folder; its key follows.
+        needs: what a record holds at least.
     """
 
-    def __init__(self, root: Path | str) -> None:
-        self.root = Path(root)
-        try:
-            self.root.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryFile(dir=self.root):
-                pass
-        except OSError as error:
-            raise StoreError(f"can't write to the results folder {self.root}: {error.strerror or error}") from None
+    folder: Path
+    name: Callable[[Mapping[str, Any]], str]
+    needs: Sequence[str] = RUN
 
     def path(self, config: Mapping[str, Any]) -> Path:
         """Where the record of a configuration is."""
-        name = f"{config['sampler']['name']}-nfe{config['nfe']}-seed{config['seed']}-{key_of(config)[:12]}.json"
-        return self.root / "runs" / config["problem"]["name"] / name
+        return self.folder / f"{self.name(config)}-{key_of(config)[:12]}.json"
+
+    def find(self, config: Mapping[str, Any]) -> dict[str, Any] | None:
+        """The record of a configuration, or None where there is none; a damaged one is named and set aside."""
+        path = self.path(config)
+        record = read_or_set_aside(path, self.needs) if path.exists() else None
+        return record if record and record["key"] == key_of(config) else None
+
+    def save(self, record: Mapping[str, Any]) -> Path:
+        """Write a record in the place of an earlier one of the same key.
+
+        Raises:
+            StoreError: it cannot be written.
+        """
+        path = self.path(record["config"])
+        with _complaining(path):
+            write_json(path, record)
+        return path
+
+    def read(self) -> list[dict[str, Any]]:
+        """Every readable record, in the order of their paths; damaged ones are named and set aside."""
+        paths = sorted(path for path in self.folder.rglob(FILES) if path.is_file())
+        return [record for path in paths if (record := read_or_set_aside(path, self.needs))]
+
+
+class Store:
+    """The results folder of runs.
+
+    Raises:
+        StoreError: on creation, where the folder cannot be written to.
+    """
+
+    def __init__(self, root: Path | str) -> None:
+        self.root = writable(Path(root))
+        self._runs = runs_in(self.root)
+
+    def path(self, config: Mapping[str, Any]) -> Path:
+        """Where the record of a configuration is."""
+        return self._runs.path(config)
 
     def finished(self, config: Mapping[str, Any]) -> Record | None:
         """The record of a configuration if it was run to the end, else None (damaged and failed runs are repeated)."""
-        path = self.path(config)
-        record = read_or_set_aside(path) if path.exists() else None
-        return record if record and record["status"] == "ok" and record["key"] == key_of(config) else None
+        found = self._runs.find(config)
+        return Record.from_json(found) if found and found["status"] == "ok" else None
 
     def save(self, record: Record) -> Path:
-        """Write a record, replacing an earlier one of the same key."""
-        path = self.path(record["config"])
-        text = json.dumps(_finite(record), indent=1, allow_nan=False) + "\n"
-        self._write(path, lambda file: file.write(text.encode()))
-        return path
+        """Write a record in the place of an earlier one of the same key."""
+        return self._runs.save(record.to_json())
 
     def save_arrays(self, key: str, **arrays: Any) -> None:
         """Keep arrays for pictures beside the record of that key."""
         self._write(self.root / "samples" / f"{key}.npz", lambda file: np.savez_compressed(file, **arrays))
-
-    def arrays(self, key: str) -> dict[str, np.ndarray] | None:
-        """The arrays kept for a key, or None."""
-        return read_arrays(self.root, key)
 
     def shard(self, key: str, index: int) -> dict[str, np.ndarray] | None:
         """A shard that an interrupted run finished, or None."""
@@ -117,46 +156,55 @@ class Store:
     def _partial(self, key: str) -> Path:
         return self.root / ".partial" / key
 
-    def _write(self, path: Path, write: Any) -> None:
-        try:
-            with replacing(path) as temporary, temporary.open("wb") as file:
-                write(file)
-        except OSError as error:
-            raise StoreError(f"can't write {path}: {error.strerror or error}") from None
+    def _write(self, path: Path, write: Callable[[Any], None]) -> None:
+        with _complaining(path), replacing(path) as temporary, temporary.open("wb") as file:
+            write(file)
 
 
-RUN = ("key", "config", "status", "metrics", "schema")
-"""What a record of a run holds at least."""
+def runs_in(root: Path) -> RecordFolder:
+    """The records of runs below a results folder."""
 
-ESTIMATE = ("value", "low", "high", "count", "note")
-"""What it holds of every metric."""
+    def name(config: Mapping[str, Any]) -> str:
+        return f"{config['problem']['name']}/{config['sampler']['name']}-nfe{config['nfe']}-seed{config['seed']}"
+
+    return RecordFolder(root / "runs", name)
 
 
-def read_record(path: Path, wanted: Sequence[str] = RUN) -> Record:
+def read_records(root: Path | str) -> list[Record]:
+    """Every readable record of a run below a results folder; damaged ones are named and set aside."""
+    return [Record.from_json(content) for content in runs_in(Path(root)).read()]
+
+
+def read_record(path: Path, wanted: Sequence[str] = RUN) -> dict[str, Any]:
     """Read and check one record, of a run or of what else is kept under the key of its configuration.
 
     Raises:
         StoreError: it is no record, or not of this schema.
+        OSError: it cannot be opened.
     """
     try:
-        record = json.loads(path.read_text())
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        record = json.loads(path.read_bytes())
+    except (ValueError, RecursionError) as error:
         raise StoreError(f"{path}: not JSON ({error})") from None
     if not isinstance(record, dict) or any(name not in record for name in wanted):
         raise StoreError(f"{path}: not a record (needs {', '.join(wanted)})")
-    if record["schema"] != SCHEMA:
+    if record.get("schema", SCHEMA) != SCHEMA:
         raise OtherSchema(f"{path}: record of schema {record['schema']}, this version reads {SCHEMA}")
-    if key_of(record["config"]) != record["key"]:
-        raise StoreError(f"{path}: the key does not fit the configuration (edited or damaged)")
-    if wanted == RUN:
-        try:
-            rows(record)
-        except (KeyError, TypeError, AttributeError) as error:
-            raise StoreError(f"{path}: damaged inside ({type(error).__name__}: {error})") from None
+    try:
+        if key_of(record["config"]) != record["key"]:
+            raise StoreError(f"{path}: the key does not fit the configuration (edited or damaged)")
+        if wanted == RUN:
+            rows(Record.from_json(record))
+    except (KeyError, TypeError, AttributeError, AssertionError) as error:
+        raise StoreError(f"{path}: damaged inside ({type(error).__name__}: {error})") from None
+    except UserError:
+        raise
+    except ValueError as error:  # NaN in the configuration
+        raise StoreError(f"{path}: damaged inside ({error})") from None
     return record
 
 
-def read_or_set_aside(path: Path, wanted: Sequence[str] = RUN) -> Record | None:
+def read_or_set_aside(path: Path, wanted: Sequence[str] = RUN) -> dict[str, Any] | None:
     """A record; or None for a damaged one, which is named on standard error and renamed to `<name>.damaged`.
 
     One that cannot be opened, or is of another schema, is named and stays.
@@ -175,12 +223,6 @@ def read_or_set_aside(path: Path, wanted: Sequence[str] = RUN) -> Record | None:
         return None
 
 
-def read_records(root: Path | str, problem: str = "*") -> list[Record]:
-    """Every readable record below a results folder, in the order of their paths; damaged ones are set aside."""
-    paths = sorted(Path(root).glob(f"runs/{problem}/*.json"))
-    return [record for record in map(read_or_set_aside, paths) if record]
-
-
 def read_arrays(root: Path | str, key: str) -> dict[str, np.ndarray] | None:
     """The arrays kept for a key (samples, trajectories), or None where there are none or they can't be read."""
     return _load(Path(root) / "samples" / f"{key}.npz")
@@ -194,44 +236,10 @@ def _load(path: Path) -> dict[str, np.ndarray] | None:
         return None
 
 
-def describe(options: Mapping[str, Any]) -> str:
-    """Options as a short text: `width=0.1, modes=8`."""
-    texts = {key: f"{value:g}" if isinstance(value, float) else str(value) for key, value in options.items()}
-    return ", ".join(f"{key}={text}" for key, text in texts.items())
-
-
-def frame(records: Iterable[Record]) -> pd.DataFrame:
-    """One row per finished record and metric value.
-
-    Columns: problem, problem_options, sampler, label (sampler with the options that differ from its defaults), options
-    (the differing ones), nfe (asked), nfe_counted, seed, samples, key, fit_seconds, sampling_seconds, metric, value,
-    low, high, count, note.
-    """
-    return pd.DataFrame([row for record in records for row in rows(record)])
-
-
-def rows(record: Record) -> list[dict[str, Any]]:
-    """The rows of `frame` that a record gives: none where the run failed."""
-    if record["status"] != "ok":
-        return []
-    config = record["config"]
-    problem, sampler = config["problem"], config["sampler"]
-    changed = describe(record.get("changed", {}))
-    of_run = {
-        "problem": problem["name"],
-        "problem_options": describe(problem["options"]),
-        "sampler": sampler["name"],
-        "label": f"{sampler['name']} ({changed})" if changed else sampler["name"],
-        "options": changed,
-        "nfe": config["nfe"],
-        "nfe_counted": record["nfe"],
-        "seed": config["seed"],
-        "samples": config["samples"],
-        "key": record["key"],
-        "fit_seconds": record["fit"]["seconds"],
-        "sampling_seconds": record["sampling"]["seconds"],
-    }
-    return [
-        {**of_run, "metric": metric, **{name: estimate.get(name) for name in ESTIMATE}}
-        for metric, estimate in record["metrics"].items()
-    ]
+@contextlib.contextmanager
+def _complaining(path: Path) -> Any:
+    """Say in one line that a file cannot be written."""
+    try:
+        yield
+    except OSError as error:
+        raise StoreError(f"can't write {path}: {error.strerror or error}") from None

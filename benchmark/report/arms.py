@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from benchmark.records.store import describe
+from benchmark.records.rows import describe
 from samplers.base import Family
 from samplers.registry import Entry, available
 

@@ -7,7 +7,9 @@ from typing import Any
 
 import pandas as pd
 
-from benchmark.records.store import canonical, frame, read_records
+from benchmark.records.record import Record
+from benchmark.records.rows import frame
+from benchmark.records.store import canonical, read_records
 from benchmark.report.arms import Arm
 from benchmark.report.results import POINT, Results, groups
 
@@ -17,14 +19,14 @@ _OF_VALUES = ["metric", "value", "low", "high", "count", "note"]
 
 def load(root: Path) -> Results:
     """Read every record below `root`; damaged ones are named and skipped by the store."""
-    return arrange(read_records(root), root)
+    return arrange([record.to_json() for record in read_records(root)], root)
 
 
 def arrange(records: Sequence[dict[str, Any]], root: Path) -> Results:
     """Records as tables; `root` is where the samples for pictures are."""
     finished = {r["key"]: r for r in records if r["status"] == "ok"}
     failed = [r for r in records if r["status"] != "ok"]
-    values = frame(list(finished.values()))
+    values = frame(map(Record.from_json, finished.values()))
     if values.empty:
         return Results(root, pd.DataFrame(columns=_COLUMNS), pd.DataFrame(columns=[*POINT, "metric"]), {}, failed)
     values = values.drop(columns="label")

@@ -14,7 +14,7 @@ from benchmark.report.tables.listing import tables
 from benchmark.report.verdict import writing as verdict
 from benchmark.report.verdict.context import context
 from benchmark.report.verdict.judging import judge
-from benchmark.running.processes import processes
+from benchmark.running.executors import processes
 
 
 def make(results: Path, out: Path, progress: bool, jobs: int) -> Path:

@@ -1,167 +1,148 @@
-"""Carries out one run: fit, sample shard by shard, measure, store."""
+"""Carrying out runs: each is fitted, drawn, measured and recorded; those that are finished are left out."""
 
-import math
 import traceback
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import groupby
+from pathlib import Path
 from time import perf_counter
-from typing import Any
 
-import numpy as np
 import torch
-from torch import Tensor
 
 from benchmark.records import environment
-from benchmark.records.store import SCHEMA, Record, Store, canonical, key_of
+from benchmark.records.record import Record
+from benchmark.records.store import Store
+from benchmark.running.drawing import Fit, draw, fit, pictures
+from benchmark.running.executors import carry_out
 from benchmark.running.measuring import measure_run
-from benchmark.running.plan import Run
-from samplers.base import CountingDenoiser, Denoiser, FittedSampler, FittedStudent
-from samplers.noise import ShardNoise
+from benchmark.running.plan import Case, Run, make_plan
+from benchmark.workers import choose_device
 
-PICTURED_POINTS, PICTURED_IMAGES, PICTURED_PATHS = 1000, 36, 64
+
+@dataclass(frozen=True)
+class Settings:
+    """How runs are carried out, which does not change what they give.
+
+    Attributes:
+        root: the results folder.
+        device: as for `benchmark.workers.choose_device`.
+        batch: samples that the network sees at once; None for a whole shard.
+        anew: forget the finished shards of runs that were interrupted.
+        progress: show how fits get on.
+    """
+
+    root: Path
+    device: str | None = None
+    batch: int | None = None
+    anew: bool = False
+    progress: bool = False
+
+
+def unfinished(runs: Iterable[Run], store: Store) -> list[Run]:
+    """Those to carry out; says whose finished runs were made by another text of the sampler's module."""
+    left, edited = [], Counter[str]()
+    for run in runs:
+        record = store.finished(run.config)
+        if record is None:
+            left.append(run)
+            continue
+        made_by = record.environment.get("sampler", {}).get("sha256")
+        if made_by and made_by != environment.code(run.entry)["sha256"]:
+            edited[f"{run.entry.origin} (version {run.sampler.version})"] += 1
+    for module, count in edited.items():
+        print(f"note: {module} was edited after {count} of its runs: raise the version if that changes the numbers")
+    return left
+
+
+def execute_all(
+    todo: Sequence[Run], cases: Sequence[Case], settings: Settings, jobs: int
+) -> Iterator[tuple[Run, Record]]:
+    """Carry out runs of the plan of `cases` in `jobs` processes; yields each with its record as it gets done.
+
+    Runs that share a fit stay together. Every process plans anew and takes the GPUs in turn, so that nothing but keys
+    and records is sent.
+    """
+    runs = {run.key: run for run in todo}
+    groups = [[run.key for run in alike] for _, alike in groupby(todo, key=lambda run: run.fit_key)]
+    for record in carry_out(by_key(runs, settings), groups, jobs, Anew(list(cases), settings)):
+        yield runs[record.key], record
+
+
+def by_key(runs: Mapping[str, Run], settings: Settings) -> Callable[[str], Record]:
+    """An executor of these runs, which is given their keys."""
+    executor = Executor(settings)
+    return lambda key: executor.execute(runs[key])
+
+
+@dataclass(frozen=True)
+class Anew:
+    """Plans anew in a process of its own: what is sent there in place of runs, which hold networks."""
+
+    cases: list[Case]
+    settings: Settings
+
+    def __call__(self, number: int) -> Callable[[str], Record]:
+        device = choose_device(self.settings.device, number % max(torch.cuda.device_count(), 1))
+        return by_key({run.key: run for run in make_plan(self.cases, device).runs}, self.settings)
 
 
 class Executor:
-    """Carries out runs, keeping what seeds share (fits).
+    """Carries out runs, keeping what seeds share (fits)."""
 
-    Attributes:
-        store: where records go.
-        batch: samples that the network sees at once; None for a whole shard.
-    """
+    def __init__(self, settings: Settings) -> None:
+        self.settings, self.store = settings, Store(settings.root)
+        self._fit: tuple[str, Fit] | None = None
 
-    def __init__(self, store: Store, batch: int | None = None, progress: bool = False) -> None:
-        self.store, self.batch, self.progress = store, batch, progress
-        self._fit: tuple[str, FittedSampler, float] | None = None
-
-    def execute(self, run: Run, anew: bool = False) -> Record:
-        """Carry out a run and store its record; a failure is recorded, not raised. `anew` forgets finished shards."""
-        config = run.config()
-        if anew:
-            self.store.drop_shards(key_of(config))
-        record: Record = {
-            "schema": SCHEMA,
-            "key": key_of(config),
-            "config": config,
-            "changed": run.changed(),
-            "status": "ok",
-            "error": None,
-            "metrics": {},
-            "environment": {
-                **environment.describe(str(run.problem.device)),
-                "sampler": environment.code(run.entry),
-            },
-            "created": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
-        }
+    def execute(self, run: Run) -> Record:
+        """Carry out a run and store its record; a failure is recorded, not raised."""
+        if self.settings.anew:
+            self.store.drop_shards(run.key)
+        record = begin_record(run)
         try:
-            self._carry_out(run, record)
+            self._fill(record, run)
         except Exception as error:  # one failing run must not stop the others
-            last = traceback.extract_tb(error.__traceback__)[-1]
-            where = f"{'/'.join(last.filename.split('/')[-2:])}:{last.lineno}"
-            message = " ".join(str(error).split())
-            record |= {"status": "failed", "error": f"{type(error).__name__}: {message} ({where})", "metrics": {}}
+            record.status, record.error, record.metrics = "failed", _describe(error), {}
         self.store.save(record)
-        if record["status"] == "ok":
-            self.store.drop_shards(record["key"])
+        if record.ok:
+            self.store.drop_shards(run.key)
         return record
 
-    def _carry_out(self, run: Run, record: Record) -> None:
-        fitted, seconds = self.fitted(run)
-        record["fit"] = {"seconds": seconds, "info": dict(fitted.info)}
-        samples, nfe, seconds = self.sample(run, fitted, record["key"])
-        record["nfe"] = nfe
-        record["sampling"] = {"seconds": seconds, "samples_per_second": run.samples / seconds}
+    def _fill(self, record: Record, run: Run) -> None:
+        """Fit, draw and measure; write down each as it is done."""
+        fitted = self._fitted(run)
+        record.fit = {"seconds": fitted.seconds, "info": dict(fitted.sampler.info)}
+        drawn = draw(run, fitted.sampler, self.store, self.settings.batch)
+        record.nfe = drawn.nfe
+        record.sampling = {"seconds": drawn.seconds, "samples_per_second": run.samples / drawn.seconds}
         began = perf_counter()
-        estimates = measure_run(run.metrics, samples, run.problem, run.seed)
-        record["metrics"] = {name: vars(estimate) for name, estimate in estimates.items()}
-        record["measuring"] = {"seconds": perf_counter() - began}
-        if run.seed == 0 and (pictures := self.pictures(run, fitted, samples)):
-            self.store.save_arrays(record["key"], **pictures)
+        estimates = measure_run(run.metrics, drawn.samples, run.problem, run.seed)
+        record.metrics = {name: dict(vars(estimate)) for name, estimate in estimates.items()}
+        record.measuring = {"seconds": perf_counter() - began}
+        if run.seed == 0 and (shown := pictures(run, fitted.sampler, drawn.samples)):
+            self.store.save_arrays(run.key, **shown)
 
-    def fitted(self, run: Run) -> tuple[FittedSampler, float]:
-        """The sampler made ready, and the seconds that took; seeds of one sampler and budget share it."""
-        config = run.config()
-        key = canonical({name: config[name] for name in ("problem", "sampler", "nfe")})
-        if self._fit is None or self._fit[0] != key:
-            began = perf_counter()
-            fitted = run.sampler.fit(run.problem, run.nfe, progress=self.progress)
-            seconds = perf_counter() - began
-            if isinstance(fitted, FittedStudent):  # which may have been trained before
-                seconds = fitted.seconds
-            self._fit = key, fitted, seconds
-        return self._fit[1:]
-
-    def sample(self, run: Run, fitted: FittedSampler, key: str) -> tuple[Tensor, int, float]:
-        """All samples of a run [samples, *shape], the evaluations counted a sample, and the seconds that sampling took.
-
-        Finished shards are kept, each with its seconds, so that an interrupted run counts the time before as well.
-        """
-        shards, nfe, seconds = [], 0, 0.0
-        for index in range(math.ceil(run.samples / run.problem.shard)):
-            kept = self.store.shard(key, index)
-            if kept is None or "seconds" not in kept:  # none, or by a version that did not time shards
-                denoiser = CountingDenoiser(network(run, fitted), run.nfe, self.batch)
-                began = perf_counter()
-                noise = shard_noise(run, index)
-                samples = fitted.sample(denoiser, noise).cpu().numpy()
-                if samples.shape != noise.shape:
-                    raise ValueError(f"the sampler returned {list(samples.shape)}, not {list(noise.shape)}")
-                kept = {
-                    "samples": samples,
-                    "nfe": np.array(denoiser.nfe),
-                    "seconds": np.array(perf_counter() - began),
-                }
-                if np.isfinite(samples).all():  # else a sampler that is mended finds nothing of the run that failed
-                    self.store.save_shard(key, index, **kept)
-            shards.append(torch.from_numpy(kept["samples"]))
-            nfe, seconds = max(nfe, int(kept["nfe"])), seconds + float(kept["seconds"])
-        return torch.cat(shards)[: run.samples].to(run.problem.device), nfe, seconds
-
-    def pictures(self, run: Run, fitted: FittedSampler, samples: Tensor) -> dict[str, np.ndarray]:
-        """Arrays for pictures: points and paths on the plane, or some images, if they may be given away."""
-        if run.sampler.from_examples and not run.problem.redistributable:
-            return {}
-        if len(run.problem.shape) == 3:
-            pixels = ((samples[:PICTURED_IMAGES] + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
-            return {"samples": pixels.permute(0, 2, 3, 1).squeeze(-1).cpu().numpy()}
-        if run.problem.shape != (2,):
-            return {}
-        recorder = Recorder(network(run, fitted), PICTURED_PATHS)
-        noise = shard_noise(run, 0)
-        final = fitted.sample(recorder, noise)[:PICTURED_PATHS]
-        return {
-            "samples": _half(samples[:PICTURED_POINTS]),
-            "reference": _half(run.problem.examples("reference", PICTURED_POINTS)),
-            "noise": _half(noise.initial()[:PICTURED_PATHS]),
-            "trajectory": _half(torch.stack([*recorder.states, final])),
-            "trajectory_sigma": np.array([*recorder.sigmas, 0.0], dtype=np.float32),
-        }
+    def _fitted(self, run: Run) -> Fit:
+        """The sampler made ready; seeds of one sampler and budget share it."""
+        if self._fit is None or self._fit[0] != run.fit_key:
+            self._fit = run.fit_key, fit(run, self.settings.progress)
+        return self._fit[1]
 
 
-def network(run: Run, fitted: FittedSampler) -> Denoiser:
-    """What a run evaluates: the problem's denoiser, or the sampler's own in its place."""
-    return fitted.denoiser if isinstance(fitted, FittedStudent) else run.problem.denoiser
+def begin_record(run: Run) -> Record:
+    """The record of a run that begins now."""
+    return Record(
+        key=run.key,
+        config=run.config,
+        changed=run.changed(),
+        environment={**environment.describe(str(run.problem.device)), "sampler": environment.code(run.entry)},
+        created=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+    )
 
 
-def shard_noise(run: Run, index: int) -> ShardNoise:
-    """The noise of a shard of a run; every shard has the full size, so that it does not depend on `samples`."""
-    shape = (run.problem.shard, *run.problem.shape)
-    return ShardNoise(run.seed, index, shape, run.problem.dtype, run.problem.device)
-
-
-class Recorder:
-    """A denoiser that remembers where the first samples were at every evaluation."""
-
-    def __init__(self, denoiser: Denoiser, count: int) -> None:
-        self.denoiser, self.count = denoiser, count
-        self.states: list[Tensor] = []
-        self.sigmas: list[float] = []
-
-    @torch.no_grad()
-    def __call__(self, x: Tensor, sigma: Any) -> Tensor:
-        sigma = torch.as_tensor(sigma, dtype=x.dtype, device=x.device)
-        self.states.append(x[: self.count])
-        self.sigmas.append(float(sigma.flatten()[0]))
-        return self.denoiser(x, sigma)
-
-
-def _half(x: Tensor) -> np.ndarray:
-    return x.cpu().numpy().astype(np.float16)
+def _describe(error: Exception) -> str:
+    """Kind, message and place of an error, in a line."""
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    place = f"{'/'.join(last.filename.split('/')[-2:])}:{last.lineno}"
+    return f"{type(error).__name__}: {' '.join(str(error).split())} ({place})"

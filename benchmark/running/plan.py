@@ -1,7 +1,8 @@
 """From what was asked for to a list of runs."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, fields
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -9,6 +10,7 @@ import torch
 from benchmark.metrics import versions
 from benchmark.problems import make_problem
 from benchmark.problems.base import Problem
+from benchmark.records.store import canonical, key_of
 from benchmark.running.measuring import why_not
 from samplers.base import Sampler
 from samplers.errors import OptionError, UserError
@@ -59,6 +61,17 @@ class Run:
         """What is measured: the problem's own metrics, then those asked for beside them."""
         return tuple(dict.fromkeys((*self.problem.metrics, *self.more_metrics)))
 
+    @cached_property
+    def key(self) -> str:
+        """The hash of the configuration, under which the record is stored."""
+        return key_of(self.config)
+
+    @cached_property
+    def fit_key(self) -> str:
+        """Equal for runs that share a fit: all that differ in the seed and the number of samples alone."""
+        return canonical({name: self.config[name] for name in ("problem", "sampler", "nfe")})
+
+    @cached_property
     def config(self) -> dict[str, Any]:
         """Exactly what determines the outcome, JSON-ready; its hash is the run's key."""
         return {
@@ -110,33 +123,43 @@ def make_plan(cases: Iterable[Case], device: torch.device | str = "cpu", strict:
         name = f"{case.problem} {sorted(case.problem_options.items())}"
         if name not in problems:
             problems[name] = make_problem(case.problem, **case.problem_options).to(device)
-        problem, entry = problems[name], lookup(case.sampler)
-        sampler = entry.make(**case.options)
+        problem, sampler = problems[name], lookup(case.sampler).make(**case.options)
         more_metrics = tuple(m for m in case.metrics if _measurable(m, problem, case, strict, left_out))
         for nfe in case.nfes if sampler.network else (0,):
-            try:
-                sampler.check(nfe)
-                sampler.suits(problem, nfe)
-            except OptionError as error:
-                reason = f"{case.sampler} {error}"
+            if reason := _refused(sampler, problem, nfe):
                 if strict:
-                    raise OptionError(f"sampler {reason}") from None
-                left_out.append(f"{case.problem}: {reason}")
+                    raise OptionError(f"sampler {case.sampler} {reason}")
+                left_out.append(f"{case.problem}: {case.sampler} {reason}")
                 continue
-            for seed in case.seeds:
-                run = Run(
-                    problem=problem,
-                    problem_options=_options(problem),
-                    entry=entry,
-                    sampler=sampler,
-                    options=_options(sampler),
-                    nfe=nfe,
-                    seed=seed,
-                    samples=case.samples,
-                    more_metrics=more_metrics,
-                )
-                runs.setdefault(f"{name} {sampler} {entry.name} {nfe} {seed} {case.samples} {more_metrics}", run)
+            for run in _runs(case, problem, sampler, nfe, more_metrics):
+                runs.setdefault(run.key, run)
     return Plan(list(runs.values()), left_out)
+
+
+def _refused(sampler: Sampler, problem: Problem, nfe: int) -> str | None:
+    """Why a sampler cannot work on a problem with a budget, or None where it can."""
+    try:
+        sampler.check(nfe)
+        sampler.suits(problem, nfe)
+        return None
+    except OptionError as error:
+        return str(error)
+
+
+def _runs(case: Case, problem: Problem, sampler: Sampler, nfe: int, more_metrics: tuple[str, ...]) -> Iterator[Run]:
+    """The runs of a case with one budget: one for each seed."""
+    for seed in case.seeds:
+        yield Run(
+            problem=problem,
+            problem_options=_options(problem),
+            entry=lookup(case.sampler),
+            sampler=sampler,
+            options=_options(sampler),
+            nfe=nfe,
+            seed=seed,
+            samples=case.samples,
+            more_metrics=more_metrics,
+        )
 
 
 def _measurable(metric: str, problem: Problem, case: Case, strict: bool, left_out: list[str]) -> bool:

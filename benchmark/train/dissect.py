@@ -21,10 +21,11 @@ from torch import Tensor
 from tqdm import tqdm
 
 from benchmark.commands import command_line, run_command
+from benchmark.data.pixels import to_pixels
 from benchmark.networks.checkpoint import load_denoiser, sha256
 from benchmark.records import environment
 from benchmark.records.files import write_json
-from benchmark.train.evaluate import SampleMeasure, edm_levels, problem_features, to_uint8
+from benchmark.train.evaluate import SampleMeasure, edm_levels, problem_features
 from benchmark.train.images import as_float, load_split
 from benchmark.workers import Workers, gather_rows
 from samplers.base import Denoiser
@@ -82,7 +83,7 @@ def dissect(
         entry = {"sigma": float(sigmas[0]), "levels": levels, "nfe": 2 * len(sigmas) - 3, "dtype": dtype}
         entry |= {"fd": measure.distance(samples), "seconds": round(time.perf_counter() - begun, 2)}
         if first == 0:
-            pixels = to_uint8(samples).float() / 127.5
+            pixels = to_pixels(samples).float() / 127.5
             first_pixels = pixels if first_pixels is None else first_pixels
             entry["rms"] = gather_rows(pixels - first_pixels).square().mean().sqrt().item()
         found.append(entry)

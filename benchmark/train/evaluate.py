@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from benchmark.data.pixels import to_pixels
 from benchmark.metrics.estimation.gaussian import Gaussian
 from benchmark.metrics.estimation.neighbours import Index
 from benchmark.metrics.extractors import make_extractor
@@ -73,18 +74,13 @@ def draw_samples(
     return torch.cat(samples)
 
 
-def to_uint8(images: Tensor) -> Tensor:
-    """[-1, 1] -> 0..255, rounded."""
-    return (images * 127.5 + 127.5).round().clamp(0, 255).to(torch.uint8)
-
-
 def save_grid(images: Tensor, path: Path, columns: int = 10, side: int = 640) -> None:
     """Write images ``[N, C, H, W]`` in [-1, 1] as one PNG, ``columns`` wide, pixels kept square."""
     from PIL import Image
 
     rows = len(images) // columns
     tiles = F.pad(images[: rows * columns].float().cpu(), (0, 1, 0, 1))  # a grey line between them
-    tiles = to_uint8(tiles).expand(-1, 3, -1, -1)
+    tiles = to_pixels(tiles).expand(-1, 3, -1, -1)
     height, width = tiles.shape[2:]
     mosaic = tiles.reshape(rows, columns, 3, height, width).permute(0, 3, 1, 4, 2)
     mosaic = mosaic.reshape(rows * height, columns * width, 3)

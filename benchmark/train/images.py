@@ -8,6 +8,7 @@ from torch import Tensor
 
 from benchmark.data.arrays import open_images
 from benchmark.data.digits import load_digits
+from benchmark.data.pixels import from_pixels
 
 
 class Split(NamedTuple):
@@ -34,4 +35,4 @@ def load_split(problem: str, split: str, device: torch.device, root: str | os.Pa
 
 def as_float(images: Tensor) -> Tensor:
     """Bytes to float in [-1, 1]; floats as they are."""
-    return images.float() / 127.5 - 1 if images.dtype == torch.uint8 else images
+    return from_pixels(images) if images.dtype == torch.uint8 else images

@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 import benchmark
 from benchmark.commands import run_command
-from benchmark.running.processes import processes
+from benchmark.running.executors import processes
 from samplers.errors import OptionError, UserError
 
 METRICS = ("metrics.checks.speed", "metrics.checks.corruptions", "metrics.checks.parity", "metrics.images.reference")

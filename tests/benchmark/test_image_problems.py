@@ -11,8 +11,8 @@ from benchmark.networks.checkpoint import save_network
 from benchmark.networks.published.ncsnv2 import NCSNv2
 from benchmark.networks.unet import UNet, UNetConfig
 from benchmark.problems import make_problem
-from benchmark.records.store import Store
-from benchmark.running.execute import Executor
+from benchmark.records.store import read_arrays
+from benchmark.running.execute import Executor, Settings
 from benchmark.running.measuring import measure_run
 from benchmark.running.plan import Case, make_plan
 from samplers.errors import UserError
@@ -144,11 +144,11 @@ def test_results_hold_no_picture_of_data_that_is_not_ours(root, tmp_path, monkey
     options = {"dpmot-released": {"iterations": 1}}
     cases = [Case("cifar10", arm, (2,), (0,), 24, options.get(arm, {}), given) for arm in arms]
     cases += [Case("cifar10", "random-latent", (2,), (0,), 24, {"targets": "model", "count": 12}, given)]
-    store, pictured = Store(tmp_path / "results"), []
+    executor, pictured = Executor(Settings(tmp_path / "results")), []
     for run in make_plan(cases).runs:
-        record = Executor(store).execute(run)
-        assert record["status"] == "ok", record["error"]
-        if (pictures := store.arrays(record["key"])) is not None:
+        record = executor.execute(run)
+        assert record.ok, record.error
+        if (pictures := read_arrays(tmp_path / "results", record.key)) is not None:
             assert pictures["samples"].shape == (24, 32, 32, 3)
             pictured.append((run.entry.name, run.options.get("targets")))
     assert pictured == [("ddim", None), ("random-latent", "model")]

@@ -128,7 +128,7 @@ def test_command_measures_skips_and_reports(
 ) -> None:
     assert command.main(["--out", str(tmp_path), "--jobs", "1"]) == 0
     folder = tmp_path / "bound"
-    paths = [runner.path(folder, cell) for cell in short]
+    paths = [runner.cells_in(folder).path(cell.config()) for cell in short]
     before = [path.stat().st_mtime_ns for path in paths]
     names = {"cells.csv", "slopes.csv", "tables.md", "verdict.json", "factors.png", "terms.png", "slopes.png"}
     assert {path.name for path in folder.iterdir()} >= names - {"factors.png", "terms.png", "slopes.png"}

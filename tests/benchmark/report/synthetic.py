@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmark.records.record import Record
 from benchmark.records.store import Store, key_of
 from benchmark.report.arranging import arrange
 from benchmark.report.verdict.claim import Finding
@@ -138,7 +139,7 @@ def write(root: Path, records: Iterable[Mapping[str, Any]], pictures: bool = Fal
     store = Store(root)
     rng = np.random.default_rng(0)
     for entry in records:
-        store.save(dict(entry))
+        store.save(Record.from_json(entry))
         if pictures and entry["config"]["seed"] == 0 and entry["status"] == "ok":
             store.save_arrays(entry["key"], **_pictures(rng, entry))
     return root

@@ -11,8 +11,9 @@ import pytest
 import torch
 
 from benchmark import run
-from benchmark.records.store import Store, key_of, read_arrays, read_records
-from benchmark.running import execute
+from benchmark.records.store import Store, read_arrays, read_records
+from benchmark.running import drawing, execute
+from benchmark.running.execute import Executor, Settings
 from benchmark.running.plan import Case, make_plan
 from benchmark.running.suites import SUITES
 from samplers.ddim import DDIM
@@ -27,17 +28,17 @@ def command(*arguments, out):
 
 
 def by_name(results):
-    return {r["config"]["sampler"]["name"]: r for r in read_records(results)}
+    return {r.config["sampler"]["name"]: r for r in read_records(results)}
 
 
 def test_a_run_stores_what_it_measured(tmp_path):
     assert command("--sampler", "ddim", "heun", "--nfe", "9", "--set", "grid=log-snr", out=tmp_path) == 0
     records = by_name(tmp_path)
-    assert records["ddim"]["nfe"] == records["heun"]["nfe"] == 9
-    assert records["ddim"]["changed"] == {"grid": "log-snr"}
-    assert records["ddim"]["metrics"]["w2"]["value"] > 0 and records["ddim"]["metrics"]["w2"]["count"] > 0
-    assert records["ddim"]["environment"]["packages"]["torch"] == torch.__version__.split("+")[0]
-    arrays = read_arrays(tmp_path, records["ddim"]["key"])
+    assert records["ddim"].nfe == records["heun"].nfe == 9
+    assert records["ddim"].changed == {"grid": "log-snr"}
+    assert records["ddim"].metrics["w2"]["value"] > 0 and records["ddim"].metrics["w2"]["count"] > 0
+    assert records["ddim"].environment["packages"]["torch"] == torch.__version__.split("+")[0]
+    arrays = read_arrays(tmp_path, records["ddim"].key)
     assert arrays["samples"].shape == (600, 2) and arrays["trajectory"].shape == (10, 64, 2)
     assert list(arrays["trajectory_sigma"]) == sorted(arrays["trajectory_sigma"], reverse=True)
     assert not (tmp_path / ".partial").exists()
@@ -51,14 +52,14 @@ def test_finished_runs_are_skipped_and_repeated_bit_for_bit_by_force(tmp_path, c
     assert "1 of 1 runs are finished and skipped" in capsys.readouterr().out
     assert by_name(tmp_path)["ddpm"] == first
     assert command(*arguments, "--force", out=tmp_path) == 0
-    assert by_name(tmp_path)["ddpm"]["metrics"] == first["metrics"]
+    assert by_name(tmp_path)["ddpm"].metrics == first.metrics
 
 
 def test_a_record_names_the_code_of_its_sampler_and_an_edit_is_noticed(tmp_path, capsys):
     arguments = ("--sampler", "ddpm", "heun", "--nfe", "5")
     assert command(*arguments, out=tmp_path) == 0
     records = by_name(tmp_path)
-    made_by = records["ddpm"]["environment"]["sampler"]
+    made_by = records["ddpm"].environment["sampler"]
     assert made_by["module"] == "samplers.ddpm" and made_by["package"] is None
     assert command(*arguments, out=tmp_path) == 0
     assert "note:" not in capsys.readouterr().out
@@ -73,7 +74,7 @@ def test_several_processes_do_the_work_of_one(tmp_path, capsys):
     for jobs in ("1", "2"):
         assert command(*arguments, "--jobs", jobs, out=tmp_path / jobs) == 0
     assert "4 runs done, 0 failed" in capsys.readouterr().out
-    one, two = ({r["key"]: r["metrics"]["w2"]["value"] for r in read_records(tmp_path / jobs)} for jobs in ("1", "2"))
+    one, two = ({r.key: r.metrics["w2"]["value"] for r in read_records(tmp_path / jobs)} for jobs in ("1", "2"))
     assert len(one) == 4 and one == pytest.approx(two, rel=1e-9)
 
 
@@ -89,8 +90,8 @@ def test_a_student_takes_the_networks_place_and_is_kept(name, tmp_path, monkeypa
         kept.append({f: f.stat().st_mtime_ns for f in files})
     assert len(kept[0]) == 1 and kept[0] == kept[1]
     first, second = read_records(tmp_path)
-    assert first["nfe"] == second["nfe"] == 4 and first["fit"]["info"]["images"] == 64
-    assert first["metrics"]["fd"]["value"] > 0 and first["fit"]["seconds"] == second["fit"]["seconds"] > 0
+    assert first.nfe == second.nfe == 4 and first.fit["info"]["images"] == 64
+    assert first.metrics["fd"]["value"] > 0 and first.fit["seconds"] == second.fit["seconds"] > 0
     problem = make_plan([Case("digits", "ddim", (4,))]).runs[0].problem
     assert all(weight.requires_grad for weight in new_student(problem).parameters())
     assert new_student(problem) is not problem._denoiser and not problem._denoiser.training
@@ -104,21 +105,20 @@ def test_a_network_is_wanted_where_one_is_distilled(tmp_path, capsys):
 
 
 def test_samples_do_not_depend_on_the_batch_or_on_how_many_are_asked_for(tmp_path):
-    store = Store(tmp_path)
     [one] = make_plan([Case("mixture2d", "ddpm", (5,), (0,), 600)]).runs
     [more] = make_plan([Case("mixture2d", "ddpm", (5,), (0,), 1000)]).runs
-    fitted, _ = execute.Executor(store).fitted(one)
-    whole, nfe, _ = execute.Executor(store).sample(one, fitted, "whole")
-    small, nfe_small, _ = execute.Executor(store, batch=77).sample(one, fitted, "small")
-    torch.testing.assert_close(whole, small, rtol=1e-12, atol=1e-12)
-    assert nfe == nfe_small == 5
-    assert torch.equal(execute.Executor(store).sample(more, fitted, "more")[0][:600], whole)
+    fitted = drawing.fit(one).sampler
+    whole = drawing.draw(one, fitted, Store(tmp_path / "whole"))
+    small = drawing.draw(one, fitted, Store(tmp_path / "small"), batch=77)
+    torch.testing.assert_close(whole.samples, small.samples, rtol=1e-12, atol=1e-12)
+    assert whole.nfe == small.nfe == 5
+    assert torch.equal(drawing.draw(more, fitted, Store(tmp_path / "more")).samples[:600], whole.samples)
 
 
 def test_an_interrupted_run_loses_the_shard_in_hand_only(tmp_path, monkeypatch):
     case = [Case("mixture2d", "ddim", (5,), (0,), 2000)]
     [whole] = make_plan(case).runs
-    expected = execute.Executor(Store(tmp_path / "whole")).execute(whole)["metrics"]
+    expected = Executor(Settings(tmp_path / "whole")).execute(whole).metrics
     calls = []
 
     def counting(run, index):
@@ -127,12 +127,12 @@ def test_an_interrupted_run_loses_the_shard_in_hand_only(tmp_path, monkeypatch):
             raise KeyboardInterrupt
         return noise(run, index)
 
-    noise = execute.shard_noise
-    monkeypatch.setattr(execute, "shard_noise", counting)
-    executor = execute.Executor(Store(tmp_path / "cut"))
+    noise = drawing.shard_noise
+    monkeypatch.setattr(drawing, "shard_noise", counting)
+    executor = Executor(Settings(tmp_path / "cut"))
     with pytest.raises(KeyboardInterrupt):
         executor.execute(whole)
-    assert executor.execute(whole)["metrics"] == expected
+    assert executor.execute(whole).metrics == expected
     assert calls[:5] == [0, 1, 2, 2, 3]
     assert not list((tmp_path / "cut").glob(".partial/*"))
 
@@ -140,7 +140,7 @@ def test_an_interrupted_run_loses_the_shard_in_hand_only(tmp_path, monkeypatch):
 def test_a_resumed_run_counts_the_seconds_of_every_shard(tmp_path, monkeypatch):
     """On a clock that each shard puts forward by a second: what was kept counts, what was not timed is drawn again."""
     [planned] = make_plan([Case("mixture2d", "ddim", (5,), (0,), 2000)]).runs
-    key, clock, calls, noise = key_of(planned.config()), [0.0], [], execute.shard_noise
+    clock, calls, noise = [0.0], [], drawing.shard_noise
 
     def slow(run, index):
         calls.append(index)
@@ -149,18 +149,17 @@ def test_a_resumed_run_counts_the_seconds_of_every_shard(tmp_path, monkeypatch):
         clock[0] += 1
         return noise(run, index)
 
-    monkeypatch.setattr(execute, "shard_noise", slow)
-    monkeypatch.setattr(execute, "perf_counter", lambda: clock[0])
-    store = Store(tmp_path)
-    executor = execute.Executor(store)
+    monkeypatch.setattr(drawing, "shard_noise", slow)
+    monkeypatch.setattr(drawing, "perf_counter", lambda: clock[0])
+    executor = Executor(Settings(tmp_path))
     with pytest.raises(KeyboardInterrupt):
         executor.execute(planned)
-    kept = store.shard(key, 1)
+    kept = executor.store.shard(planned.key, 1)
     del kept["seconds"]
-    store.save_shard(key, 1, **kept)
+    executor.store.save_shard(planned.key, 1, **kept)
     record = executor.execute(planned)
     assert calls[4:6] == [1, 3]
-    assert record["sampling"] == {"seconds": 4.0, "samples_per_second": 500.0}
+    assert record.sampling == {"seconds": 4.0, "samples_per_second": 500.0}
 
 
 def test_a_killed_process_goes_on_from_its_last_shard(tmp_path):
@@ -179,7 +178,7 @@ def test_a_killed_process_goes_on_from_its_last_shard(tmp_path):
     for out in ("cut", "whole"):
         subprocess.run([*RUN, *arguments, "--out", tmp_path / out], check=True, capture_output=True)
     [cut], [whole] = read_records(tmp_path / "cut"), read_records(tmp_path / "whole")
-    assert cut["metrics"] == whole["metrics"]
+    assert cut.metrics == whole.metrics
 
 
 def test_a_failing_run_is_recorded_and_does_not_stop_the_others(tmp_path, monkeypatch, capsys):
@@ -193,7 +192,7 @@ def test_a_failing_run_is_recorded_and_does_not_stop_the_others(tmp_path, monkey
     monkeypatch.setattr(execute, "measure_run", failing)
     arguments = ["--sampler", "ddim", "--nfe", "5", "--samples", "600", "--out", str(tmp_path)]
     assert run.main(arguments) == 1
-    assert {r["config"]["seed"]: r["status"] for r in read_records(tmp_path)} == {0: "ok", 1: "failed", 2: "ok"}
+    assert {r.config["seed"]: r.status for r in read_records(tmp_path)} == {0: "ok", 1: "failed", 2: "ok"}
     assert "RuntimeError: broken on purpose" in capsys.readouterr().err
     monkeypatch.undo()
     assert run.main(arguments) == 0, "a failed run is tried again"

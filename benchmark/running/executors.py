@@ -1,0 +1,95 @@
+"""Carrying out many pieces of work: one after the other, or on processes of one thread each."""
+
+import multiprocessing
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+from tqdm import tqdm
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+def carry_out(
+    work: Callable[[Item], Result],
+    groups: Sequence[Sequence[Item]],
+    jobs: int,
+    make_work: Callable[[int], Callable[[Item], Result]] | None = None,
+) -> Iterator[Result]:
+    """Do the work on every item; yields each result as it comes.
+
+    Items of a group are done one after the other, in one process, so that they can share what it keeps.
+
+    Args:
+        work: does one item.
+        groups: the items.
+        jobs: processes; 1 does everything in this one.
+        make_work: makes the work anew in each process from the process's number, 0, 1, ...: where `work` holds what
+            cannot be sent, such as networks. Without it, `work` is sent.
+    """
+    jobs = min(jobs, len(groups))
+    if jobs <= 1:
+        yield from (work(item) for group in groups for item in group)
+        return
+    with processes(jobs, _keep, make_work, None if make_work else work) as pool:
+        for done in as_completed([pool.submit(_do_all, group) for group in groups]):
+            yield from done.result()
+
+
+_work: Callable[[Any], Any]
+"""Of a process that `carry_out` started."""
+
+
+def _keep(make_work: Callable[[int], Callable[[Any], Any]] | None, work: Callable[[Any], Any]) -> None:
+    global _work
+    number = int(multiprocessing.current_process().name.rpartition("-")[2]) - 1  # names count from 1
+    _work = make_work(number) if make_work else work
+
+
+def _do_all(group: Sequence[Any]) -> list[Any]:
+    return [_work(item) for item in group]
+
+
+@contextmanager
+def processes(count: int, start: Callable[..., None] | None = None, *arguments: Any) -> Iterator[ProcessPoolExecutor]:
+    """Start `count` processes, each of which calls `start(*arguments)` first, and leaves Ctrl-C to this one.
+
+    Where the block fails, they are ended at once.
+    """
+    with ProcessPoolExecutor(count, multiprocessing.get_context("spawn"), _start, (start, arguments)) as pool:
+        with _inherited():
+            for _ in range(count):  # each starts one
+                pool.submit(int)
+        try:
+            yield pool
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            for process in multiprocessing.active_children():
+                process.terminate()
+            raise
+
+
+def _start(start: Callable[..., None] | None, arguments: tuple[Any, ...]) -> None:
+    tqdm.set_lock(threading.RLock())  # its own is a semaphore of the system, which a process that is ended leaves there
+    if start:
+        start(*arguments)
+
+
+@contextmanager
+def _inherited() -> Iterator[None]:
+    """What processes started meanwhile have from their first import on."""
+    handler, threads = signal.signal(signal.SIGINT, signal.SIG_IGN), os.environ.get("OMP_NUM_THREADS")
+    os.environ["OMP_NUM_THREADS"] = "1"
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, handler)
+        if threads is None:
+            del os.environ["OMP_NUM_THREADS"]
+        else:
+            os.environ["OMP_NUM_THREADS"] = threads
