@@ -9,9 +9,10 @@ from typing import Any, ClassVar, Literal, Protocol, get_args
 import torch
 from torch import Tensor, nn
 
+from samplers.denoisers import prepared
 from samplers.errors import UserError
 from samplers.noise import Grid, ShardNoise, make_grid
-from samplers.options import check_choices
+from samplers.options import added, check_choices
 
 Denoiser = Callable[[Tensor, Tensor], Tensor]
 """denoiser(x, sigma) -> x0_hat estimates E[x0 | x0 + σn = x]; x [B, ...], sigma [] or [B]."""
@@ -22,12 +23,9 @@ class BudgetExceeded(RuntimeError):
 
 
 class CountingDenoiser:
-    """Counts network evaluations per sample, refuses those over the budget, and splits large batches.
+    """Counts network evaluations per sample (`nfe`), refuses those over the budget, and splits large batches.
 
     Samplers work on a whole shard at once; only the network sees batches, so samples do not depend on `batch`.
-
-    Attributes:
-        nfe: evaluations so far, per sample.
     """
 
     def __init__(self, denoiser: Denoiser, budget: float = math.inf, batch: int | None = None) -> None:
@@ -143,7 +141,8 @@ class Sampler(ABC):
         family: what kind of sampler it is.
         summary: one line for `--list`.
         paper: where it comes from (authors, year, arXiv).
-        preset: options as its authors set them for small images (CIFAR-10), where they are not the defaults.
+        preset: options as its authors set them for small images (CIFAR-10), where not the default: `preset=authors`.
+        least: the fewest evaluations that get beyond its warm-up; a suite asks for no fewer, a user may.
         fast: whether it was made for few evaluations; one that was not is shown as a reference, not as a rival.
         version: raised when a change of code changes the numbers; part of a run's key.
         network: whether it calls the network; one that does not has a single budget, 0.
@@ -154,12 +153,18 @@ class Sampler(ABC):
     summary: ClassVar[str] = ""
     paper: ClassVar[str] = ""
     preset: ClassVar[Mapping[str, Any]] = {}
+    least: ClassVar[int] = 1
     fast: ClassVar[bool] = True
     version: ClassVar[int] = 1
     network: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         check_choices(self)
+
+    @property
+    def revision(self) -> int:
+        """The version of what these options do: `version`, raised where a change touched the numbers of some alone."""
+        return self.version
 
     @property
     def from_examples(self) -> bool:
@@ -189,29 +194,31 @@ END_LEVELS: tuple[End, ...] = get_args(End)
 class ReverseSampler(Sampler):
     """A solver of the reverse process on a grid of noise levels.
 
-    A subclass says how many evaluations `intervals` cost (`cost`) and how to walk down a grid (`integrate`).
+    A subclass says how many evaluations `intervals` cost (`cost`) and how to walk down a grid (`integrate`). The levels
+    are float64 scalars on the CPU whatever the state's type and device, so that coefficients are exact.
 
     Attributes:
         grid: spacing of the noise levels, a name of `samplers.noise.GRIDS`.
         end: what happens at the end level σ_min: `denoise` returns D(x; σ_min), one more evaluation; `zero` makes the
-            solver's own step from σ_min to 0, one evaluation too and the same as `denoise` for all but the PNDM family
-            and Heun with churn; `sigma-min` returns x at σ_min, with its noise.
+            solver's own step from σ_min to 0, one evaluation too and the same as `denoise` for all but the PNDM family;
+            `sigma-min` returns x at σ_min, with its noise.
         sigma_max, sigma_min: noise range; the problem's own where None.
-
-    The levels are float64 scalars on the CPU whatever the state's type and device, so that coefficients are exact.
+        clamp: keep every estimate of x0 within [−1, 1]; for images.
+        afs: take the first step without an evaluation, which leaves one for another step; see `FreeFirstStep`.
     """
 
     grid: Grid = "edm"
     end: End = "denoise"
     sigma_max: float | None = None
     sigma_min: float | None = None
+    clamp: bool = added(False)
+    afs: bool = added(False)
 
     @property
     def convergence(self) -> int | None:
         """Nominal order of the global error in the length of the steps; None for stochastic samplers.
 
-        For multistep methods that of the full formula: their first steps are of lower order, near σ_max, where ε
-        hardly changes.
+        Of multistep methods that of the full formula: the first steps are of lower order, where ε hardly changes.
         """
         return None
 
@@ -223,9 +230,14 @@ class ReverseSampler(Sampler):
     def integrate(self, denoiser: Denoiser, x: Tensor, sigmas: Tensor, noise: ShardNoise) -> Tensor:
         """Take x [S, ...] from sigmas[0] down to sigmas[-1] (decreasing, [intervals + 1]; the last may be 0)."""
 
+    @property
+    def lands(self) -> bool:
+        """Whether the solver makes the step from σ_min to 0 itself."""
+        return self.end == "zero"
+
     def spend(self, nfe: int) -> int:
-        """What `nfe` evaluations leave for the grid: the end level takes one, save with `sigma-min`."""
-        return nfe - (self.end != "sigma-min")
+        """What `nfe` evaluations leave for the grid: the end level takes one, save with `sigma-min`; `afs` adds one."""
+        return nfe - (self.end != "sigma-min") + self.afs
 
     def intervals(self, nfe: int) -> int:
         """The most grid intervals that `nfe` evaluations pay for, beside the end level."""
@@ -236,12 +248,17 @@ class ReverseSampler(Sampler):
 
     def check(self, nfe: int) -> None:
         """Raise UserError where `nfe` evaluations do not pay for one interval."""
-        enough = self.cost(1) + (self.end != "sigma-min")
+        enough = max(1, self.cost(1) + (self.end != "sigma-min") - self.afs)
         if nfe < enough:
             raise UserError(f"needs at least {enough} evaluations, got {nfe}")
 
+    def suits(self, problem: Problem, nfe: int) -> None:
+        if self.clamp and len(problem.shape) != 3:
+            raise UserError(f"clamp is for images in [-1, 1], and {problem.name} has none: set clamp=false")
+
     def fit(self, problem: Problem, nfe: int, progress: bool = False) -> "FittedReverse":
         self.check(nfe)
+        self.suits(problem, nfe)
         sigma_max = problem.sigma_max if self.sigma_max is None else self.sigma_max
         sigma_min = problem.sigma_min if self.sigma_min is None else self.sigma_min
         if not 0 < sigma_min < sigma_max < math.inf:
@@ -253,10 +270,14 @@ class ReverseSampler(Sampler):
     ) -> Tensor:
         """Take x [S, ...] from `sigma_max` to the end level at `sigma_min`, with at most `nfe` evaluations."""
         sigmas = make_grid(self.grid, self.intervals(nfe), sigma_max, sigma_min)
-        if self.end == "zero":
+        return self.descend(prepared(denoiser, self.clamp, self.afs), x, sigmas, noise, nfe)
+
+    def descend(self, denoiser: Denoiser, x: Tensor, sigmas: Tensor, noise: ShardNoise, nfe: int) -> Tensor:
+        """Take x [S, ...] down a grid for `nfe` evaluations, the end level included."""
+        if self.lands:
             sigmas = torch.cat([sigmas, sigmas.new_zeros(1)])
         x = self.integrate(denoiser, x, sigmas, noise)
-        return denoiser(x, sigmas[-1]) if self.end == "denoise" else x
+        return denoiser(x, sigmas[-1]) if self.end == "denoise" and not self.lands else x
 
 
 @dataclass(frozen=True)

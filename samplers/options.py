@@ -4,11 +4,14 @@ import math
 import types
 import typing
 from collections.abc import Iterable
+from dataclasses import field, fields
 from functools import cache
-from typing import Any, Literal, get_args, get_origin
+from typing import Any, Literal, TypeVar, get_args, get_origin
 
 from samplers.errors import UserError
 
+T = TypeVar("T")
+_ADDED = "added"
 _WORDS = {bool: "true or false", int: "a whole number", float: "a number", str: "a text"}
 
 
@@ -86,3 +89,24 @@ def check_positive(options: Any, *names: str) -> None:
         value = getattr(options, name)
         if value is not None and not 0 < value < math.inf:
             raise UserError(f"{name} must be positive and finite, got {value:g}")
+
+
+def added(default: T) -> T:
+    """Declare an option that came after the first published runs, whose keys know nothing of it.
+
+    Its default must do, bit for bit, what was done before there was the option; see `configuration`.
+    """
+    return typing.cast(T, field(default=default, metadata={_ADDED: True}))
+
+
+def configuration(options: Any) -> dict[str, Any]:
+    """Give the options as they stand in a run's configuration, of which the run's key is made.
+
+    Those that were `added` later are left out while they stand at their default, so that runs keep the keys under
+    which they were published.
+    """
+    return {
+        option.name: value
+        for option in fields(options)
+        if (value := getattr(options, option.name)) != option.default or _ADDED not in option.metadata
+    }

@@ -1,7 +1,7 @@
 """From what was asked for to a list of runs."""
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -14,6 +14,7 @@ from benchmark.records.store import canonical, key_of
 from benchmark.running.measuring import why_not
 from samplers.base import Sampler
 from samplers.errors import OptionError, UserError
+from samplers.options import configuration
 from samplers.registry import Entry, lookup
 
 Options = Mapping[str, Any]
@@ -80,7 +81,7 @@ class Run:
                 "options": dict(self.problem_options),
                 "fingerprint": self.problem.fingerprint(),
             },
-            "sampler": {"name": self.entry.name, "options": self.options, "version": self.sampler.version},
+            "sampler": {"name": self.entry.name, "options": self.options, "version": self.sampler.revision},
             "nfe": self.nfe,
             "seed": self.seed,
             "samples": self.samples,
@@ -151,10 +152,10 @@ def _runs(case: Case, problem: Problem, sampler: Sampler, nfe: int, more_metrics
     for seed in case.seeds:
         yield Run(
             problem=problem,
-            problem_options=_options(problem),
+            problem_options=configuration(problem),
             entry=lookup(case.sampler),
             sampler=sampler,
-            options=_options(sampler),
+            options=configuration(sampler),
             nfe=nfe,
             seed=seed,
             samples=case.samples,
@@ -171,10 +172,6 @@ def _measurable(metric: str, problem: Problem, case: Case, strict: bool, left_ou
     if (line := f"{problem.name}: {reason}") not in left_out:
         left_out.append(line)
     return False
-
-
-def _options(instance: Any) -> dict[str, Any]:
-    return {option.name: getattr(instance, option.name) for option in fields(instance)}
 
 
 def _check_counts(case: Case) -> None:

@@ -1,0 +1,48 @@
+"""What solvers may do to a denoiser before they walk: clamp its estimates, or answer the first evaluation for it."""
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from samplers.base import Denoiser
+
+
+class Clamped:
+    """Keeps estimates of x0 within [−1, 1], the range of images; noise predictions follow from what is kept.
+
+    DDPM's code does so at every step, as do guided diffusion (`clip_denoised`) and progressive distillation's sampling
+    (`clip_x`).
+    """
+
+    def __init__(self, denoiser: "Denoiser") -> None:
+        self.denoiser = denoiser
+
+    def __call__(self, x: Tensor, sigma: Tensor) -> Tensor:
+        return self.denoiser(x, sigma).clamp(-1, 1)
+
+
+class FreeFirstStep:
+    """Answers the first evaluation without the network: ε = x/√(1+σ²), which is the state of VP itself.
+
+    The analytical first step (AFS) of Dockhorn, Vahdat, Kreis (2022, arXiv 2210.05475): at σ_max hardly anything but
+    noise is left in x. It is one evaluation less, which a counter below this does not see.
+    """
+
+    def __init__(self, denoiser: "Denoiser") -> None:
+        self.denoiser, self.first = denoiser, True
+
+    def __call__(self, x: Tensor, sigma: Tensor) -> Tensor:
+        if not self.first:
+            return self.denoiser(x, sigma)
+        self.first = False
+        root = (1 + torch.as_tensor(sigma, dtype=torch.float64) ** 2).sqrt()
+        return x / (root * (root + sigma))  # x − σε, without the difference
+
+
+def prepared(denoiser: "Denoiser", clamp: bool, afs: bool) -> "Denoiser":
+    """The denoiser as a solver with these options sees it."""
+    if afs:
+        denoiser = FreeFirstStep(denoiser)
+    return Clamped(denoiser) if clamp else denoiser
