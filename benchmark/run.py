@@ -214,7 +214,7 @@ def show_plan(plan: Plan, todo: list[Run]) -> int:
 
 def show_list() -> None:
     """Samplers and problems with their options."""
-    print("samplers (options as --set key=value)\n")
+    print('samplers (options as --set key=value; preset=authors sets what follows "its authors")\n')
     for name, entry in sorted(available().items()):
         print(f"  {name} ({entry.title}, {entry.family}): {entry.cls.summary}")
         print(f"    {entry.cls.paper}; from {entry.package or entry.origin}")

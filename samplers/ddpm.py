@@ -27,7 +27,7 @@ class DDPM(ReverseSampler):
     family = "plain"
     summary = "ancestral sampling"
     paper = "Ho, Jain, Abbeel 2020, arXiv 2006.11239"
-    preset = {"grid": "ddpm-uniform", "variance": "large"}  # of 1000 steps
+    preset = {"grid": "ddpm-uniform", "variance": "large", "clamp": True}  # of 1000 steps
     fast = False
 
     variance: Literal["small", "large"] = "small"

@@ -1,21 +1,21 @@
-"""DPM-Solver and DPM-Solver++: exponential integrators in λ, singlestep and multistep."""
+"""DPM-Solver and DPM-Solver++, singlestep: exponential integrators in λ with steps of up to three evaluations."""
 
-from abc import abstractmethod
+import math
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from itertools import accumulate, pairwise, repeat
+from typing import ClassVar, Literal
 
-import torch
 from torch import Tensor
 
 from samplers.base import Denoiser, ReverseSampler
-from samplers.exponential import DATA, NOISE, Exponential, between, falling_orders
+from samplers.exponential import DATA, NOISE, Exponential, between
 from samplers.noise import ShardNoise, make_grid
-from samplers.options import check_at_least
+from samplers.options import added
 from samplers.registry import register
 
 SOLVER = "Lu, Zhou, Bao, Chen, Li, Zhu 2022, arXiv 2206.00927"
 PLUS_PLUS = "Lu, Zhou, Bao, Chen, Li, Zhu 2022, arXiv 2211.01095"
-OFFICIAL = f"{PLUS_PLUS}, and their code"  # of multistep solvers the papers have only 2M with data prediction
 LOG_SNR = {"grid": "log-snr"}  # their code: "recommended for low-resolution images"
 
 
@@ -24,7 +24,14 @@ class Singlestep(ReverseSampler):
     """Steps of up to three evaluations each, independent of each other.
 
     Every step but the last is of full order; the last is of the order that the budget leaves, so that it is spent
-    to the last evaluation (the official `singlestep` method).
+    to the last evaluation. For order 2 that is `singlestep` of the official code, which for order 3 is
+    `dpm-solver-fast`.
+
+    Attributes:
+        spacing: the levels at which a step begins and looks. `equal`, as in the paper: steps of equal length on the
+            grid, inner levels halfway in λ, or at a third and two thirds. `code`, as in the official code: one after
+            the other the levels of a grid with an interval for each evaluation. On the log-SNR grid that code does as
+            the paper does, and so does `code`.
 
     Class attributes:
         order: of a full step.
@@ -36,6 +43,8 @@ class Singlestep(ReverseSampler):
     preset = LOG_SNR
     order: ClassVar[int]
     form: ClassVar[Exponential] = NOISE
+
+    spacing: Literal["equal", "code"] = added("equal")
 
     @property
     def convergence(self) -> int | None:
@@ -49,23 +58,36 @@ class Singlestep(ReverseSampler):
         """The order of each of `intervals` steps that take `spend` evaluations together."""
         return [self.order] * (intervals - 1) + [spend - self.order * (intervals - 1)]
 
-    def solve(
-        self, denoiser: Denoiser, x: Tensor, sigma_max: float, sigma_min: float, noise: ShardNoise, nfe: int
-    ) -> Tensor:
-        intervals = self.intervals(nfe)
-        sigmas = make_grid(self.grid, intervals, sigma_max, sigma_min)
-        x = self.walk(denoiser, x, sigmas, self.orders(intervals, self.spend(nfe)))
+    def descend(self, denoiser: Denoiser, x: Tensor, sigmas: Tensor, noise: ShardNoise, nfe: int) -> Tensor:
+        orders = self.orders(len(sigmas) - 1, self.spend(nfe))
+        if self.spacing == "code" and self.grid != "log-snr":
+            fine = make_grid(self.grid, sum(orders), float(sigmas[0]), float(sigmas[-1]))
+            ends = [0, *accumulate(orders)]
+            inner = [fractions(fine[begin : end + 1]) for begin, end in pairwise(ends)]
+            x = self.walk(denoiser, x, fine[ends], orders, inner)
+        else:
+            x = self.walk(denoiser, x, sigmas, orders)
         return x if self.end == "sigma-min" else denoiser(x, sigmas[-1])
 
     def integrate(self, denoiser: Denoiser, x: Tensor, sigmas: Tensor, noise: ShardNoise) -> Tensor:
         """As in the base, every step of full order (a step to 0 is of first order)."""
         return self.walk(denoiser, x, sigmas, [self.order if sigma > 0 else 1 for sigma in sigmas[1:]])
 
-    def walk(self, denoiser: Denoiser, x: Tensor, sigmas: Tensor, orders: list[int]) -> Tensor:
-        """Take x [S, ...] down the levels with a step of the given order over each interval."""
-        steps = {1: self.first, 2: self.second, 3: self.third}
-        for sigma, sigma_next, order in zip(sigmas[:-1], sigmas[1:], orders, strict=True):
-            x = steps[order](denoiser, x, sigma, sigma_next)
+    def walk(
+        self,
+        denoiser: Denoiser,
+        x: Tensor,
+        sigmas: Tensor,
+        orders: list[int],
+        inner: Iterable[Sequence[float]] = repeat(()),
+    ) -> Tensor:
+        """Take x [S, ...] down the levels with a step of the given order over each interval.
+
+        Its inner levels lie at the fractions `inner` of it in λ, or where the step has them by default.
+        """
+        steps: dict[int, Callable[..., Tensor]] = {1: self.first, 2: self.second, 3: self.third}
+        for (sigma, sigma_next), order, r in zip(pairwise(sigmas), orders, inner):  # noqa: B905 (`repeat` has no end)
+            x = steps[order](denoiser, x, sigma, sigma_next, *r)
         return x
 
     def first(self, denoiser: Denoiser, x: Tensor, sigma: Tensor, sigma_next: Tensor) -> Tensor:
@@ -90,6 +112,12 @@ class Singlestep(ReverseSampler):
         return form.step(x, sigma, sigma_next, m, (m2 - m) / r2)
 
 
+def fractions(sigmas: Tensor) -> list[float]:
+    """Where the inner ones of these levels lie between the first and the last in λ."""
+    lambdas = [-math.log(sigma) for sigma in sigmas.tolist()]
+    return [(lambda_ - lambdas[0]) / (lambdas[-1] - lambdas[0]) for lambda_ in lambdas[1:-1]]
+
+
 @register("dpm-solver-1")
 class DPMSolver1(Singlestep):
     """DPM-Solver-1: DDIM, derived as an exponential integrator."""
@@ -110,7 +138,10 @@ class DPMSolver2S(Singlestep):
 
 @register("dpm-solver-3s")
 class DPMSolver3S(Singlestep):
-    """DPM-Solver-3, singlestep; differs from `dpm-solver-fast` where the last step can be a full one."""
+    """DPM-Solver-3, singlestep; differs from `dpm-solver-fast` where the last step can be a full one.
+
+    The official code calls this schedule `singlestep_fixed`, and has it for budgets that are multiples of 3.
+    """
 
     title = "DPM-Solver-3s"
     summary = "singlestep, third order, noise prediction"
@@ -121,8 +152,8 @@ class DPMSolver3S(Singlestep):
 class DPMSolverFast(DPMSolver3S):
     """DPM-Solver-fast, the schedule of Lu et al. (2022a) for a given budget.
 
-    Steps of third order, then always one or two of lower order. Its ⌊NFE/3⌋ + 1 steps are equally long on the grid,
-    as in the official code on the log-SNR grid.
+    Steps of third order, then always one or two of lower order: `singlestep` of the official code. Its ⌊NFE/3⌋ + 1
+    steps are equally long on the grid, as in that code on the log-SNR grid; elsewhere see `spacing`.
     """
 
     title = "DPM-Solver-fast"
@@ -148,127 +179,4 @@ class DPMSolverPP2S(DPMSolver2S):
     title = "DPM-Solver++-2s"
     summary = "singlestep, second order, data prediction"
     paper = PLUS_PLUS
-    form = DATA
-
-
-@dataclass(frozen=True)
-class Multistep(ReverseSampler):
-    """One evaluation a step; the outputs of earlier steps give the derivatives. The order grows from 1.
-
-    Attributes:
-        lower_order_final: the order falls to 1 over the last steps on grids of fewer intervals than this (a step to
-            σ = 0 counts): 10 in the official code, 15 in diffusers, 0 for never.
-
-    Class attributes:
-        order: how many outputs are combined.
-        form: noise or data prediction.
-    """
-
-    family = "plain"
-    paper = OFFICIAL
-    preset = LOG_SNR
-    order: ClassVar[int]
-    form: ClassVar[Exponential] = NOISE
-
-    lower_order_final: int = 10
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_at_least(self, 0, "lower_order_final")
-
-    @property
-    def convergence(self) -> int | None:
-        return self.order
-
-    def cost(self, intervals: int) -> int:
-        return intervals
-
-    def integrate(self, denoiser: Denoiser, x: Tensor, sigmas: Tensor, noise: ShardNoise) -> Tensor:
-        steps = len(sigmas) - 1
-        orders = falling_orders(self.order, steps, steps < self.lower_order_final)
-        lambdas = (-torch.log(sigmas)).tolist()
-        past: list[Tensor] = []  # newest first
-        for i, order in enumerate(orders):
-            past = [self.form.model(denoiser, x, sigmas[i]), *past[: self.order - 1]]
-            h = lambdas[i + 1] - lambdas[i]
-            r = [(lambdas[i - k] - lambdas[i - k - 1]) / h for k in range(order - 1)]
-            x = self.step(x, sigmas[i], sigmas[i + 1], past[:order], r)
-        return x
-
-    @abstractmethod
-    def step(self, x: Tensor, sigma: Tensor, sigma_next: Tensor, m: list[Tensor], r: list[float]) -> Tensor:
-        """One step from the outputs m, newest first, and the lengths r of the steps between them over the new one's."""
-
-
-@dataclass(frozen=True)
-class Multistep2(Multistep):
-    """Second order (Lu et al. 2022b, algorithm 2, in either form)."""
-
-    order: ClassVar[int] = 2
-
-    def step(self, x: Tensor, sigma: Tensor, sigma_next: Tensor, m: list[Tensor], r: list[float]) -> Tensor:
-        if len(m) == 1 or sigma_next == 0:
-            return self.form.step(x, sigma, sigma_next, m[0])
-        return self.form.step(x, sigma, sigma_next, m[0] + (m[0] - m[1]) / (2 * r[0]))
-
-
-@dataclass(frozen=True)
-class Multistep3(Multistep2):
-    """Third order, from the derivatives of the parabola through three outputs.
-
-    Attributes:
-        exact_d2: the official code (as diffusers and k-diffusion) takes half of the parabola's second derivative for
-            the whole, which leaves the method at order 2. That is the default, since it is what is in use; true takes
-            the whole one, and reaches order 3.
-    """
-
-    order: ClassVar[int] = 3
-
-    exact_d2: bool = False
-
-    @property
-    def convergence(self) -> int | None:
-        return 3 if self.exact_d2 else 2
-
-    def step(self, x: Tensor, sigma: Tensor, sigma_next: Tensor, m: list[Tensor], r: list[float]) -> Tensor:
-        if len(m) < 3 or sigma_next == 0:
-            return super().step(x, sigma, sigma_next, m, r)
-        newer, older = (m[0] - m[1]) / r[0], (m[1] - m[2]) / r[1]
-        d1 = newer + r[0] / (r[0] + r[1]) * (newer - older)
-        d2 = (newer - older) / (r[0] + r[1])
-        return self.form.step(x, sigma, sigma_next, m[0], d1, 2 * d2 if self.exact_d2 else d2)
-
-
-@register("dpm-solver-2m")
-class DPMSolver2M(Multistep2):
-    """DPM-Solver, multistep, second order."""
-
-    title = "DPM-Solver 2M"
-    summary = "multistep, second order, noise prediction"
-
-
-@register("dpm-solver-3m")
-class DPMSolver3M(Multistep3):
-    """DPM-Solver, multistep, third order."""
-
-    title = "DPM-Solver 3M"
-    summary = "multistep of 3 outputs, noise prediction"
-
-
-@register("dpm-solver++-2m")
-class DPMSolverPP2M(Multistep2):
-    """DPM-Solver++(2M)."""
-
-    title = "DPM-Solver++ 2M"
-    summary = "multistep, second order, data prediction"
-    paper = PLUS_PLUS
-    form = DATA
-
-
-@register("dpm-solver++-3m")
-class DPMSolverPP3M(Multistep3):
-    """DPM-Solver++(3M)."""
-
-    title = "DPM-Solver++ 3M"
-    summary = "multistep of 3 outputs, data prediction"
     form = DATA

@@ -20,7 +20,8 @@ class Heun(ReverseSampler):
     N intervals cost 2N evaluations, and the step to σ = 0 one.
 
     Attributes:
-        s_churn: how much noise is put back before each step, in all; 0 is deterministic.
+        s_churn: how much noise is put back before each step, in all; 0 is deterministic. The step to 0 has its share as
+            in EDM's code, with `end="denoise"` too, which then is the same as `zero`.
         s_tmin, s_tmax: the noise levels between which that happens; no upper limit where None.
         s_noise: standard deviation of that noise.
     """
@@ -44,6 +45,15 @@ class Heun(ReverseSampler):
                 raise UserError(f"{name} must be at least 0 and finite, got {value:g}")
         if self.s_tmax is not None and not self.s_tmin <= self.s_tmax:
             raise UserError(f"s_tmin must not exceed s_tmax, got {self.s_tmin:g} and {self.s_tmax:g}")
+
+    @property
+    def lands(self) -> bool:
+        return self.end == "zero" or (self.end == "denoise" and self.s_churn > 0)
+
+    @property
+    def revision(self) -> int:
+        """One more with churn and `denoise`, where the step to 0 had no share of the churn before."""
+        return self.version + (self.end == "denoise" and self.s_churn > 0)
 
     @property
     def convergence(self) -> int | None:

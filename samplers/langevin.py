@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from samplers.base import Denoiser, ReverseSampler
+from samplers.errors import UserError
 from samplers.noise import Grid, ShardNoise
 from samplers.options import check_at_least, check_positive
 from samplers.registry import register
@@ -54,6 +55,8 @@ class Langevin(ReverseSampler):
         super().__post_init__()
         check_at_least(self, 1, "n_steps_each")
         check_positive(self, "step_lr")
+        if self.afs:
+            raise UserError("afs is for solvers that begin with an evaluation at sigma_max: set afs=false")
 
     def cost(self, intervals: int) -> int:
         return self.n_steps_each * intervals

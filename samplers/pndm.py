@@ -1,4 +1,4 @@
-"""PNDM: pseudo numerical methods on the manifold of DDIM's transfer."""
+"""PNDM: pseudo numerical methods on the manifold of DDIM's transfer; and iPNDM, which has no warm-up."""
 
 from dataclasses import dataclass
 from itertools import pairwise
@@ -73,6 +73,7 @@ class SPNDM(PNDM):
 
     title = "S-PNDM"
     summary = "pseudo linear multistep of 2 noise predictions"
+    least = 4
     history = 2
     warm_up = (1, 2)
 
@@ -86,16 +87,33 @@ class PLMS(PNDM):
 
     title = "PLMS"
     summary = "pseudo linear multistep of 4 noise predictions without Runge–Kutta warm-up"
+    least = 4
     history = 4
     warm_up = (1, 2)
 
 
+@register("ipndm")
+class IPNDM(PNDM):
+    """iPNDM (Zhang, Chen 2023, and their code): as many ε as there are, 4 at most; N intervals cost N."""
+
+    title = "iPNDM"
+    summary = "pseudo linear multistep of up to 4 noise predictions, without warm-up"
+    paper = "Zhang, Chen 2023, arXiv 2204.13902"
+    least = 3
+    history = 4
+    warm_up = (0, 1)
+
+
 @register("f-pndm")
 class FPNDM(PNDM):
-    """Fourth-order PNDM: pseudo Runge–Kutta three times, then four ε; N ≥ 3 intervals cost N + 9."""
+    """Fourth-order PNDM: pseudo Runge–Kutta three times, then four ε; N ≥ 3 intervals cost N + 9.
+
+    Below 14 evaluations it takes Runge–Kutta steps alone.
+    """
 
     title = "F-PNDM"
     summary = "pseudo linear multistep of 4 noise predictions after 3 Runge–Kutta steps"
+    least = 14
     history = 4
     warm_up = (3, 4)
 

@@ -46,10 +46,16 @@ class Entry(plugins.Entry[type[Sampler]]):
     def make(self, **options: Any) -> Sampler:
         """Make the sampler with these options over the defaults; strings are read as the option's type.
 
+        `preset="authors"` is no option of its own: it puts the class's `preset` in the place of the defaults.
+
         Raises:
             UserError: unknown option, or a value it cannot have.
         """
         known = self.options()
+        if (preset := options.pop("preset", "")) == "authors":
+            options = {**self.cls.preset, **options}
+        elif preset:
+            raise UserError(f"sampler '{self.name}': preset takes authors, not '{preset}'")
         for key in options:
             if key not in known:
                 raise UserError(f"sampler '{self.name}' has no option '{key}'{did_you_mean(key, known)}")

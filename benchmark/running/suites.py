@@ -7,6 +7,7 @@ from typing import Any
 from benchmark.running.plan import Case
 from samplers.errors import OptionError
 from samplers.plugins import did_you_mean
+from samplers.registry import lookup
 
 BUDGETS = (5, 10, 20)
 
@@ -71,13 +72,14 @@ SCALES = {
 
 
 def every_arm(problem: str) -> list[Case]:
-    """Every claim on one problem."""
+    """Every claim on one problem; no sampler at budgets that are all warm-up (`Sampler.least`)."""
     scale = SCALES[problem]
     random: dict[str, Any] = {"count": scale.latents["count"]}
     arms = {"dpmot": scale.latents, "random-latent": random, "unsolved-map": scale.latents}
 
     def case(sampler: str, nfes: tuple[int, ...], seeds: tuple[int, ...] = scale.seeds, **options: Any) -> Case:
-        return Case(problem, sampler, nfes, seeds, scale.samples, options=options)
+        least = lookup(sampler).cls.least if any(nfes) else 0
+        return Case(problem, sampler, tuple(nfe for nfe in nfes if nfe >= least), seeds, scale.samples, options)
 
     def both(seeds: tuple[int, ...] = scale.seeds, **options: Any) -> list[Case]:
         """DPM-OT and its control, alike but for the OT map."""

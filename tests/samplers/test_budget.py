@@ -24,6 +24,9 @@ VARIANTS = [
     ("unipc", {"prediction": "noise"}),
     ("deis", {"order": 1, "variable": "log-rho", "lower_order_final": 15}),
     ("dpm-solver++-3m", {"lower_order_final": 0}),
+    ("dpm-solver-3s", {"spacing": "code"}),
+    ("dpm-solver-fast", {"spacing": "code", "grid": "ddpm-quadratic", "afs": True}),
+    *((name, {"afs": True}) for name in SAMPLERS if name != "langevin"),
 ]
 END = pytest.mark.parametrize("end", END_LEVELS)
 EVERY = pytest.mark.parametrize("name, options", VARIANTS, ids=str)
@@ -56,6 +59,21 @@ def test_budget_is_kept_and_used(name, options, end):
         next_interval = sampler.cost(intervals + 1) - sampler.cost(intervals)
         assert nfe - next_interval < counter.nfe <= nfe
         assert x.dtype == torch.float32 and x.isfinite().all()
+
+
+def test_clamping_is_for_images():
+    with pytest.raises(UserError, match=r"^clamp is for images in \[-1, 1\], and gaussian has none: set clamp=false$"):
+        lookup("ddim").make(clamp=True).fit(PROBLEM, 5)
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_clamped_samples_stay_in_the_range_of_images(name):
+    """The data lie about 3, which the estimates alone would reach."""
+    problem = Gaussian(mean=(3.0,), std=(0.1,))
+    for clamp, bound in ((True, 1), (False, 3.5)):
+        noise = ShardNoise(0, 0, (5, 1), torch.float64)
+        x = lookup(name).make(clamp=clamp).solve(problem.denoiser, 80 * noise.initial(), 80.0, 0.02, noise, 20)
+        assert bound - 1 <= float(x.max()) <= bound
 
 
 @pytest.mark.parametrize("nfe", [0, -3])

@@ -8,6 +8,7 @@ import torch
 from scipy.integrate import quad
 
 from samplers.deis import DEIS
+from samplers.denoisers import prepared
 from samplers.noise import ShardNoise, make_grid, vp_time
 from samplers.registry import lookup
 from tests.oracles import F64, mixture_denoiser, relative_error, sigma_sample, vp_sample, vp_scheduler
@@ -48,6 +49,43 @@ def test_pndm(name, skip_prk, steps):
     scheduler, sigmas = vp_scheduler(schedulers.PNDMScheduler, steps, set_alpha_to_one=True, skip_prk_steps=skip_prk)
     expected = vp_sample(scheduler, mixture_denoiser, start(sigmas), sigmas[0])
     assert relative_error(ours(name, sigmas), expected) < FLOAT64
+
+
+@pytest.mark.parametrize("steps", STEPS)
+def test_ipndm(steps):
+    """diffusers' works on v = α ε − σ x0 of a cosine schedule, whose levels are set to ours."""
+    sigmas = to_zero(steps)
+    scheduler = schedulers.IPNDMScheduler()
+    scheduler.set_timesteps(steps)
+    scheduler.alphas = (1 + sigmas**2).rsqrt()
+    scheduler.betas = sigmas * scheduler.alphas
+    x = start(sigmas) * scheduler.alphas[0]
+    for timestep, sigma, alpha in zip(scheduler.timesteps, sigmas[:-1], scheduler.alphas[:-1], strict=True):
+        x0 = mixture_denoiser(x / alpha, sigma)
+        eps = (x / alpha - x0) / sigma
+        x = scheduler.step(alpha * eps - sigma * alpha * x0, timestep, x).prev_sample
+    assert relative_error(ours("ipndm", sigmas), x) < FLOAT64
+
+
+def clamped(name, sigmas, **options):
+    """Ours with every x0 within [−1, 1]; a quarter of the modes lies outside."""
+    noise = ShardNoise(1, 0, (64, 3), F64)
+    sampler = lookup(name).make(clamp=True, **options)
+    return sampler.integrate(prepared(mixture_denoiser, sampler.clamp, sampler.afs), start(sigmas), sigmas, noise)
+
+
+@pytest.mark.parametrize("steps", [10, 50])
+def test_clamping_is_that_of_ddpm_and_ddim(steps):
+    config = {"clip_sample": True, "clip_sample_range": 1.0}
+    scheduler, sigmas = vp_scheduler(schedulers.DDPMScheduler, steps, variance_type="fixed_large", **config)
+    with mock.patch("diffusers.schedulers.scheduling_ddpm.randn_tensor", side_effect=fresh(steps)):
+        expected = vp_sample(scheduler, mixture_denoiser, start(sigmas), sigmas[0])
+    assert relative_error(clamped("ddpm", sigmas, variance="large"), expected) < FLOAT64
+    scheduler, sigmas = vp_scheduler(schedulers.DDIMScheduler, steps, set_alpha_to_one=True, **config)
+    consistent = {"use_clipped_model_output": [True] * steps}
+    expected = vp_sample(scheduler, mixture_denoiser, start(sigmas), sigmas[0], **consistent)
+    assert relative_error(clamped("ddim", sigmas), expected) < FLOAT64
+    assert relative_error(ours("ddim", sigmas), expected) > 1e-2
 
 
 @pytest.mark.parametrize("steps", [10, 50])

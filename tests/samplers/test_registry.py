@@ -38,7 +38,7 @@ def plug_in(clean_registry, monkeypatch):
 
 def test_every_module_of_the_package_is_there():
     assert not unavailable()
-    expected = {"ddim", "ddpm", "f-pndm", "s-pndm", "plms", "unipc", "deis", "heun", "langevin", "held-out"}
+    expected = {"ddim", "ddpm", "f-pndm", "s-pndm", "plms", "ipndm", "unipc", "deis", "heun", "langevin", "held-out"}
     expected |= {"dpmot", "dpmot-released", "random-latent", "unsolved-map", "copy-target"}
     expected |= {f"dpm-solver-{kind}" for kind in ("1", "2s", "3s", "fast", "2m", "3m")}
     expected |= {f"dpm-solver++-{kind}" for kind in ("2s", "2m", "3m")}
@@ -51,6 +51,15 @@ def test_every_sampler_says_what_it_is(name):
     assert entry.cls.summary and entry.cls.paper and entry.origin.startswith("samplers.")
     assert entry.make() == entry.cls(**entry.options())
     assert entry.make(**entry.cls.preset) == entry.cls(**{**entry.options(), **entry.cls.preset})
+
+
+def test_the_authors_preset_is_asked_for_by_name_and_gives_way_to_options():
+    unipc = lookup("unipc")
+    assert unipc.make(preset="authors") == unipc.make(grid="log-snr", variant="bh1")
+    assert unipc.make(preset="authors", grid="edm") == unipc.make(variant="bh1")
+    assert lookup("dpm-solver++-2m").make(preset="authors").grid == "log-snr"
+    assert lookup("ipndm").make(preset="authors").grid == "ddpm-uniform"
+    assert lookup("copy-target").make(preset="authors") == lookup("copy-target").make()
 
 
 def test_titles_and_families_are_those_of_the_report():
@@ -169,6 +178,11 @@ def test_a_plugin_that_is_none_leaves_the_others_alone(plug_in, value, reason):
             lambda: lookup("unsolved-map").make(heights="tall"),
             "heights takes zero, closed-form or shuffled",
         ),
+        (lambda: lookup("unipc").make(preset="mine"), "preset takes authors, not 'mine'"),
+        (lambda: lookup("dpm-solver-2s").make(spacing="even"), "spacing takes equal or code, not 'even'"),
+        (lambda: lookup("dpm-solver++-2m").make(spacing="code"), "has no option 'spacing'"),
+        (lambda: lookup("ddim").make(clamp="2"), "clamp takes true or false, not '2'"),
+        (lambda: lookup("langevin").make(afs="yes"), "afs is for solvers that begin with an evaluation at sigma_max"),
         (lambda: lookup("dpmot-released").make(source="laplace"), "source takes uniform or gaussian, not 'laplace'"),
     ],
 )
