@@ -4,6 +4,7 @@ A data set is a folder ``<root>/<name>`` of ``<split>.npy`` (uint8 ``[N, H, W, 3
 it has classes, and ``dataset.json`` (source, counts, hashes, crop).
 """
 
+import hashlib
 import json
 import os
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmark.records.hashes import array_sha256
 from samplers.errors import UserError
 
 
@@ -67,6 +69,26 @@ class ImageSet:
             found = f"{labels.dtype} {list(labels.shape)}"
             raise DataError(f"{self.folder / split}_labels.npy: holds {found}, expected one integer an image")
         return labels.astype(np.int64)
+
+    def sha256(self, split: str) -> str:
+        """Hex SHA-256 of the images of a split.
+
+        Raises:
+            DataError: they are not there or damaged, or not those whose hash ``dataset.json`` states.
+        """
+        self.images(split)
+        path = self.folder / f"{split}.npy"
+        found, stated = array_sha256(path), self.info.get(f"{split}_sha256", "")
+        if stated and stated != found:
+            raise DataError(
+                f"{path}: SHA-256 is {found[:16]}…, dataset.json states {str(stated)[:16]}…: others, or damaged"
+            )
+        return found
+
+    def labels_sha256(self, split: str) -> str | None:
+        """Hex SHA-256 of the labels of a split as int64; None where it has none."""
+        labels = self.labels(split)
+        return None if labels is None else hashlib.sha256(labels.tobytes()).hexdigest()
 
     def _read(self, file: str) -> np.ndarray:
         path = self.folder / file
