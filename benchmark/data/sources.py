@@ -108,6 +108,11 @@ def choose(names: Iterable[str]) -> tuple[list[str], list[str]]:
         else:
             others[suffix or "no suffix"] += 1
     notes = []
+    folders = sorted({PurePosixPath(name).parent.as_posix() for name in chosen}, key=natural)
+    if len(folders) > 1:
+        notes.append(
+            f"images of {len(folders)} folders ({', '.join(folders[:4])}{', ...' if len(folders) > 4 else ''})"
+        )
     if others:
         kinds = ", ".join(f"{count} {suffix}" for suffix, count in others.most_common(4))
         notes.append(f"{others.total()} files that do not end like images left out ({kinds})")

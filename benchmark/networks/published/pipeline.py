@@ -70,10 +70,14 @@ def hub_folder(name: str) -> Path:
 
 
 def _located(source: str | os.PathLike[str]) -> tuple[Path, Path]:
-    """Folder of the network and file of the scheduler; they are in folders of their own or side by side."""
+    """Folder of the network and file of the scheduler; they are in folders of their own or side by side.
+
+    Where training kept averages beside the raw weights, as diffusers' scripts do, the averages are taken.
+    """
     root = Path(source)
-    if (root / "unet").is_dir():
-        return root / "unet", root / "scheduler" / "scheduler_config.json"
+    for name in ("unet_ema", "unet"):
+        if (root / name).is_dir():
+            return root / name, root / "scheduler" / "scheduler_config.json"
     return root, root / "scheduler_config.json"
 
 

@@ -108,6 +108,13 @@ def test_suffixes_of_several_kinds_are_read_together_and_others_named(folder):
     assert found.notes == ("1 files that do not end like images left out (1 .csv)", "formats: 9 PNG, 3 TIFF")
 
 
+def test_images_of_several_folders_are_named(folder):
+    """A folder of masks beside the images, or of another epoch, would be counted with them."""
+    (folder / "masks").mkdir()
+    Image.fromarray(PIXELS[0]).save(folder / "masks" / "0.png")
+    assert read_images(folder).notes == ("images of 2 folders (deep, masks)",)
+
+
 def test_pictures_that_cannot_be_read_are_named_not_passed_over(folder):
     (folder / "x.heic").write_bytes(b"\0\0\0\x18ftypheic")
     with pytest.raises(DataError, match=r"1 of 13 images cannot be read \(x\.heic"):

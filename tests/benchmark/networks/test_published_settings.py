@@ -141,6 +141,20 @@ def test_the_hash_covers_all_that_is_read_and_nothing_else(pipeline, tmp_path):
     assert len({before, scheduled, configured, denoiser_hash(moved)}) == 4
 
 
+def test_averages_that_training_kept_beside_the_weights_are_taken(pipeline):
+    raw, before = load_diffusers(pipeline), denoiser_hash(pipeline)
+    network = diffusers.UNet2DModel.from_pretrained(pipeline / "unet")
+    average = diffusers.training_utils.EMAModel(
+        [torch.nn.Parameter(weight * 0.5) for weight in network.parameters()],
+        model_cls=diffusers.UNet2DModel,
+        model_config=network.config,
+    )
+    average.save_pretrained(pipeline / "unet_ema")
+    for weight, expected in zip(load_diffusers(pipeline).parameters(), raw.parameters(), strict=True):
+        torch.testing.assert_close(weight, expected * 0.5)
+    assert denoiser_hash(pipeline) != before
+
+
 def test_damaged_settings_are_one_line(pipeline):
     for file in ("unet/config.json", "scheduler/scheduler_config.json"):
         whole = (pipeline / file).read_bytes()
