@@ -1,5 +1,6 @@
 """Finished runs as tables, with the questions that every part of the report asks of them."""
 
+import hashlib
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -29,8 +30,11 @@ def groups(table: pd.DataFrame, by: list[str]) -> Iterator[tuple[Any, pd.DataFra
 
 
 def slug(problem: str) -> str:
-    """A problem's name as part of a file name."""
-    return re.sub(r"[^a-z0-9]+", "-", problem.lower()).strip("-")
+    """A problem's name as part of a file name: another for every name, since files of one name replace each other."""
+    plain = re.sub(r"[^a-z0-9]+", "-", problem.lower()).strip("-")
+    if plain.replace("-", "_") == problem:  # nothing was lost
+        return plain
+    return f"{plain[:80]}-{hashlib.sha256(problem.encode()).hexdigest()[:8]}"
 
 
 @dataclass(frozen=True, eq=False)
