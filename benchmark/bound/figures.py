@@ -10,9 +10,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter, NullLocator
 
+from benchmark.bound.dropped import TERMS
 from benchmark.bound.grid import SOLVERS, everything
 from benchmark.bound.slopes import Slope, one_at_a_time
-from benchmark.bound.tables import TERMS, checked
+from benchmark.bound.tables import checked
 from benchmark.report.figures.looks import INK
 from benchmark.report.figures.style import WIDE, log_ticks, panels, plain_ticks, save, theme
 

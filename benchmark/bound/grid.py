@@ -1,4 +1,7 @@
-"""The grid: one factor at a time around a base, seeds where the targets' draw matters, and random combinations."""
+"""The grid: one factor at a time around a base, seeds where the targets' draw matters, random combinations, and stress.
+
+A stress cell is made so that one term of our bound carries the error: without it the bound fails there.
+"""
 
 import random
 from collections.abc import Iterable
@@ -23,8 +26,9 @@ class Cell:
         level: σ_M/s.
         intervals: K, on the log-SNR grid.
         solver: the reverse solver.
-        masses: of the targets: `equal` (exact cells, or a random latent), `solved` (the map's, from `dpmot.solve`), or
-            a share t as text: (1 − t)·equal + t·(masses of the unsolved map, h = 0).
+        masses: of the targets: `equal` (exact cells, or a random latent), `solved` (the map's, from `dpmot.solve`),
+            `one` (all on the first target: a map whose heights are so far off that one cell takes everything), or a
+            share t as text: (1 − t)·equal + t·(masses of the unsolved map, h = 0).
         score_error: ‖s_θ − s‖·s, the size of the error injected into the score.
         end: σ_e/s; σ_e is σ_M/2 at most.
         seed: of the targets.
@@ -108,7 +112,62 @@ def full_grid() -> list[Cell]:
             cells += sweep(base, factor)
         cells += [replace(cell, seed=seed) for cell in sweep(base, "targets") for seed in SEEDS]
         cells += [everything(name), *combinations(name, 6)]
+    cells += [cell for aimed in stress_cells().values() for cell in aimed]
     return distinct(cells + order_cells(ORDER_MIXTURES))
+
+
+def stress_cells() -> dict[str, list[Cell]]:
+    """Cells of which each is aimed at one term: term -> cells. Lengths below are in units of s, for one Gaussian.
+
+    finite targets: N = 1 to 8. One target y errs by √(|y|² + d), its other terms by a few hundredths.
+    mass: all of it on one of N targets errs as much; N of equal masses are nearer, and at σ_M = 0.05 G is close to 1.
+    discretisation: from σ_M = 20 to σ_e = 0.2, one DDIM step multiplies a latent by 1 − (σ_M − σ_e)σ_M/(1 + σ_M²) =
+        0.012 where the flow does by √((1 + σ_e²)/(1 + σ_M²)) = 0.051: the output collapses. Heun's step averages the
+        slope with one that is nearly 0, and leaves half of the latent: the output is ten times too wide.
+    score: an error of size ε from σ_M = 1 moves the output by up to ε(√2 − 1): more than N = 200 targets miss.
+    end level: to denoise at σ_e = 10 multiplies by 1/(1 + σ_e²) where the flow does by 1/√(1 + σ_e²): a collapse. A
+        score error ε moves the denoised image by σ_e²ε, the flow by no more than ε√(1 + σ_e²): nothing collapses.
+    """
+    laws = list(MIXTURES)
+    flat = [name for name in laws if not _separate(name)]  # G is moderate at every level
+    far = [Cell(name, targets=200, level=20.0) for name in flat]
+    fine = {"solver": "dpm-solver-3s", "intervals": 16}
+    few_steps = (("ddim", 1), ("ddim", 2), ("ddim", 3), ("heun", 1), ("heun", 2))
+    unequal = (("one", 8, 0.05), ("one", 32, 0.05), ("1", 8, 0.1))
+    return {
+        "mass": [Cell(name, masses=kind, targets=n, level=level) for name in laws for kind, n, level in unequal],
+        "finite_targets": [
+            Cell(name, targets=count, level=0.1 if _separate(name) else 0.5) for name in laws for count in (1, 2, 4, 8)
+        ],
+        "discretisation": [replace(cell, solver=solver, intervals=k) for cell in far for solver, k in few_steps],
+        "score": [
+            Cell(name, targets=200, end=0.05, score_error=size, **fine) for name in flat for size in (3.0, 10.0, 30.0)
+        ],
+        "end_level": [replace(cell, end=10.0, score_error=size, **fine) for cell in far for size in (0.0, 0.3)],
+    }
+
+
+def sharp_cells() -> dict[str, Cell]:
+    """Of each term's stress cells one in which even half of the term is not enough."""
+    far = Cell("gaussian-8", targets=200, level=20.0)
+    fine = {"solver": "dpm-solver-3s", "intervals": 16}
+    return {
+        "mass": Cell("separate-2", targets=32, level=0.05, masses="one"),
+        "finite_targets": Cell("gaussian-8", targets=1, level=0.5),
+        "discretisation": replace(far, solver="heun", intervals=1),
+        "score": Cell("gaussian-8", targets=200, end=0.05, score_error=30.0, **fine),
+        "end_level": replace(far, end=10.0, score_error=0.3, **fine),
+    }
+
+
+def aimed_at() -> dict[str, str]:
+    """Key of a stress cell -> the term it is aimed at."""
+    return {cell.key(): term for term, cells in stress_cells().items() for cell in cells}
+
+
+def _separate(name: str) -> bool:
+    """Whether the modes lie so far apart that G explodes with the level."""
+    return name.startswith(("separate", "digits"))
 
 
 def order_cells(names: Iterable[str]) -> list[Cell]:
@@ -122,8 +181,8 @@ def order_cells(names: Iterable[str]) -> list[Cell]:
 
 
 def quick_grid() -> list[Cell]:
-    """A part of the full grid that touches every factor and every term."""
-    cells: list[Cell] = []
+    """A part of the full grid that touches every factor, and in which every term is needed somewhere."""
+    cells = [*sharp_cells().values()]
     for name in QUICK_MIXTURES:
         base = Cell(name)
         cells += [base, *sweep(base, "masses")[1::2], replace(base, targets=25), replace(base, level=0.25)]

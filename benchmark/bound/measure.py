@@ -197,6 +197,8 @@ def target_masses(name: str, count: int, level: float, seed: int, masses: str) -
     equal = torch.full((count,), 1 / count, dtype=torch.float64)
     if masses == "equal":
         return equal
+    if masses == "one":
+        return torch.nn.functional.one_hot(torch.tensor(0), count).double()
     transport = SemiDiscreteProblem(targets(name, count, level, seed), Gaussian())
     if masses == "solved":
         return map_masses(transport, solve(transport, tv=0.05, seed=seed).heights)
