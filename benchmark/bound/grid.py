@@ -116,6 +116,10 @@ def full_grid() -> list[Cell]:
     return distinct(cells + order_cells(ORDER_MIXTURES))
 
 
+FINE: dict[str, Any] = {"solver": "dpm-solver-3s", "intervals": 64}
+"""Steps so many and of such an order that stress cells of other terms have no discretisation to speak of."""
+
+
 def stress_cells() -> dict[str, list[Cell]]:
     """Cells of which each is aimed at one term: term -> cells. Lengths below are in units of s, for one Gaussian.
 
@@ -131,7 +135,6 @@ def stress_cells() -> dict[str, list[Cell]]:
     laws = list(MIXTURES)
     flat = [name for name in laws if not _separate(name)]  # G is moderate at every level
     far = [Cell(name, targets=200, level=20.0) for name in flat]
-    fine = {"solver": "dpm-solver-3s", "intervals": 16}
     few_steps = (("ddim", 1), ("ddim", 2), ("ddim", 3), ("heun", 1), ("heun", 2))
     unequal = (("one", 8, 0.05), ("one", 32, 0.05), ("1", 8, 0.1))
     return {
@@ -141,22 +144,21 @@ def stress_cells() -> dict[str, list[Cell]]:
         ],
         "discretisation": [replace(cell, solver=solver, intervals=k) for cell in far for solver, k in few_steps],
         "score": [
-            Cell(name, targets=200, end=0.05, score_error=size, **fine) for name in flat for size in (3.0, 10.0, 30.0)
+            Cell(name, targets=200, end=0.05, score_error=size, **FINE) for name in flat for size in (3.0, 10.0, 30.0)
         ],
-        "end_level": [replace(cell, end=10.0, score_error=size, **fine) for cell in far for size in (0.0, 0.3)],
+        "end_level": [replace(cell, end=10.0, score_error=size, **FINE) for cell in far for size in (0.0, 0.3, 1.0)],
     }
 
 
 def sharp_cells() -> dict[str, Cell]:
     """Of each term's stress cells one in which even half of the term is not enough."""
     far = Cell("gaussian-8", targets=200, level=20.0)
-    fine = {"solver": "dpm-solver-3s", "intervals": 16}
     return {
         "mass": Cell("separate-2", targets=32, level=0.05, masses="one"),
         "finite_targets": Cell("gaussian-8", targets=1, level=0.5),
         "discretisation": replace(far, solver="heun", intervals=1),
-        "score": Cell("gaussian-8", targets=200, end=0.05, score_error=30.0, **fine),
-        "end_level": replace(far, end=10.0, score_error=0.3, **fine),
+        "score": Cell("gaussian-8", targets=200, end=0.05, score_error=30.0, **FINE),
+        "end_level": replace(far, end=10.0, score_error=0.3, **FINE),
     }
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 
 from benchmark.bound import dropped
-from benchmark.bound.dropped import TERMS
+from benchmark.bound.dropped import INFORMATIVE, TERMS
 from benchmark.bound.grid import FACTORS, aimed_at
 from benchmark.bound.mixtures import MIXTURES, exact_flow
 from benchmark.bound.slopes import WIDE, Slope, one_at_a_time
@@ -19,8 +19,6 @@ from dpmot.bench.markdown import table as in_markdown
 BOUNDS = {"high": "bound", "value": "bound_value", "low": "bound_low"}
 """The bound itself is estimated: which of the three estimates of W₂(ν_N, p_{σ_M}) goes into it -> its column."""
 ESTIMATE = "estimate in the bound"
-INFORMATIVE = 3.0
-"""A bound within this factor of what it bounds is called informative."""
 
 
 def frame(records: Sequence[dict[str, Any]]) -> pd.DataFrame:
@@ -194,7 +192,7 @@ def verdict(cells: pd.DataFrame, fitted: Sequence[Slope]) -> dict[str, Any]:
     over, untested = len(part) - holds, dropped.untested(part)
     status = "not supported" if refuted else "undecided" if not len(part) or over or untested else "supported"
     tight, empty = part["ratio"] <= INFORMATIVE, dropped.vacuous(part)
-    need = {term.replace("_", " "): int(where.sum()) for term, where in dropped.needed(part).items()}
+    need = {str(term).replace("_", " "): int(where.sum()) for term, where in dropped.needed(part).items()}
     return {
         "claim": "C5",
         "verdict": status,
