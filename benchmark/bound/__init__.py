@@ -1,1 +1,1 @@
-"""The error bound put to the test: every term, their sum and the error itself, on mixtures where all are known."""
+"""Our error bound, of the paper's form, put to the test: every term, their sum and the error, where all are known."""

@@ -1,4 +1,4 @@
-"""Put the error bound to the test: measure the error, every term and their sum on mixtures where all are known.
+"""Put our error bound, of the paper's form, to the test: the error and every term, on mixtures where all are known.
 
     python -m benchmark.bound                         the whole grid
     python -m benchmark.bound --quick                 a part of it that touches every factor and term

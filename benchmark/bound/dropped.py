@@ -4,7 +4,7 @@ A term is *needed* in a cell if the bound without it is violated there: the sum 
 of the error. A bound none of whose terms is needed anywhere could not fail, and has not been tested.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
 
@@ -35,14 +35,22 @@ def states(cells: pd.DataFrame, term: str) -> pd.Series:
     return pd.Series(words, index=cells.index).where(cells[f"term_{term}"] > 0)
 
 
+def needed_terms(terms: Mapping[str, float], low: float) -> list[str]:
+    """The terms of one cell without which our bound is below the lower limit of the error."""
+    return [term for term in terms if sum(terms[name] for name in terms if name != term) < low]
+
+
 def needed(cells: pd.DataFrame) -> pd.DataFrame:
     """Per checked cell and term, whether the term is needed there."""
     return pd.DataFrame({term: states(cells, term) == VIOLATED for term in TERMS})
 
 
 def counts(cells: pd.DataFrame) -> pd.DataFrame:
-    """Per law and term: the cells in which it is at work, and in how many of them the bound without it is violated,
-    open, holds; the violated ones among stress cells aimed at the term are counted once more."""
+    """Per law and term: cells in which the term is at work, and in how many the bound without it is violated or holds.
+
+    Violated cells that are stress cells aimed at the term are counted once more; `largest violation` is the largest
+    lower limit of the error over the sum of the other terms.
+    """
     rows = []
     for law, part in _by_law(cells):
         for term in TERMS:

@@ -82,7 +82,7 @@ def _factor(ax: Axes, part: pd.DataFrame, factor: str) -> None:
         return
     part = part.sort_values(factor)
     x = part[factor]
-    ax.plot(x, part["bound"], "-s", color=BOUND, label="bound", markersize=3)
+    ax.plot(x, part["bound"], "-s", color=BOUND, label="our bound", markersize=3)
     ax.plot(x, part["synchronous"], "--", color=SYNCHRONOUS, label="synchronous sum")
     ax.plot(x, part["value"], "-o", color=INK, label="measured, 95% interval", markersize=3)
     ax.fill_between(x, part["low"], part["high"], color=INK, alpha=0.15, lw=0)

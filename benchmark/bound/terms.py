@@ -1,4 +1,4 @@
-r"""An error bound for DPM-OT on Gaussian mixtures, as a sum of five terms whose constants are computed, never fitted.
+r"""Our error bound, of the paper's form, for DPM-OT on Gaussian mixtures: five terms with computed constants.
 
 Data p_0 = Σ_k w_k N(m_k, s²I), noised p_σ = p_0 ∗ N(0, σ²I), v_σ = s² + σ². The N latents y_i have level σ_M; a map
 picks y_i with probability q_i; a solver S of K steps goes from σ_M to σ_e with a learned denoiser D_θ, and an end map E
