@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -169,8 +170,16 @@ def test_published_tables_are_what_the_records_say() -> None:
     shown = pd.read_csv(RESULTS / "dropped.csv").set_index(["law", "term"])
     records = [json.loads(path.read_text()) for path in sorted((RESULTS / "cells").glob("*.json"))]
     records = [record for record in records if record["measured"]]
-    aimed = grid.aimed_at()
+    aimed, prose = grid.aimed_at(), " ".join((RESULTS / "BOUND.md").read_text().split())
     assert set(aimed) <= {record["key"] for record in records}
+    assert f"the grid has {len(aimed)} *stress cells*" in prose
+    said = re.search(
+        r"sum of the others\) in (\d+) cells for the mass, (\d+) for the finite targets, (\d+) for the discretisation, "
+        r"(\d+) for the score and (\d+) for the end level",
+        prose,
+    )
+    assert said
+    numbers = dict(zip(TERMS, map(int, said.groups()), strict=True))
     for term in TERMS:
         found = dict.fromkeys(("active", "violated", "holds", "aimed"), 0)
         for record in records:
@@ -183,6 +192,6 @@ def test_published_tables_are_what_the_records_say() -> None:
                 found["aimed"] += over and aimed.get(record["key"]) == term
         row = shown.loc[("all laws", term.replace("_", " "))]
         assert row[["active", "violated", "holds"]].tolist() == [found[n] for n in ("active", "violated", "holds")]
-        assert found["aimed"] > 0
+        assert found["aimed"] > 0 and found["violated"] == numbers[term]
     for name in ("dropped", "decisive", "tightness"):
         assert (RESULTS / f"{name}.tex").read_text().startswith("\\begin{table}")
