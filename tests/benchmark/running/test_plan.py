@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from benchmark.records.store import key_of
 from benchmark.running.plan import Case, make_plan
 from benchmark.running.suites import every_arm
 from samplers.options import added, configuration
@@ -51,13 +50,13 @@ def the_run(**options):
 
 def test_a_new_option_that_is_used_makes_another_run():
     plain, first, same = the_run(), the_run(afs=True), the_run(afs="false")
-    assert key_of(plain.config()) == key_of(same.config()) != key_of(first.config())
+    assert plain.key == same.key != first.key
     assert first.changed() == {"afs": True} and plain.changed() == {}
 
 
 def test_churn_in_the_step_to_zero_is_another_run_than_before():
-    churned = the_run(sampler="heun", s_churn=5.0).config()["sampler"]
-    assert churned["version"] == the_run(sampler="heun").config()["sampler"]["version"] + 1
+    churned = the_run(sampler="heun", s_churn=5.0).config["sampler"]
+    assert churned["version"] == the_run(sampler="heun").config["sampler"]["version"] + 1
 
 
 def test_clamping_points_gets_one_line():
