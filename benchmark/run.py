@@ -30,7 +30,7 @@ from benchmark.running import suites
 from benchmark.running.execute import Settings, execute_all, unfinished
 from benchmark.running.plan import Case, Plan, Run, make_plan
 from benchmark.workers import choose_device
-from samplers.errors import OptionError
+from samplers.errors import UserError
 from samplers.registry import available, unavailable
 
 HEADLINE = ("fid", "fd", "w2", "mmr@0.2", "copy_share")
@@ -129,7 +129,7 @@ def cases(arguments: argparse.Namespace) -> list[Case]:
     if arguments.suite:
         return cases_of_suite(arguments)
     if not arguments.sampler:
-        raise OptionError("say what to run: --sampler NAME or --suite NAME; --list shows what there is")
+        raise UserError("say what to run: --sampler NAME or --suite NAME; --list shows what there is")
     options, of_problem = read_settings(arguments.set or ())
     nfes, seeds = tuple(arguments.nfe or NFES), tuple(arguments.seeds or SEEDS)
     samples = SAMPLES if arguments.samples is None else arguments.samples
@@ -145,12 +145,12 @@ def cases_of_suite(arguments: argparse.Namespace) -> list[Case]:
     chosen = suites.suite(arguments.suite)
     for name in ("sampler", "set", "nfe", "seeds", "samples"):
         if getattr(arguments, name) is not None:
-            raise OptionError(f"--suite has its own samplers, options, budgets, seeds and counts: leave out --{name}")
+            raise UserError(f"--suite has its own samplers, options, budgets, seeds and counts: leave out --{name}")
     for name in arguments.problem or ():
         problem_class(name)
         if name not in suites.SUITES[arguments.suite]:
             held = ", ".join(suites.SUITES[arguments.suite])
-            raise OptionError(f"suite '{arguments.suite}' has no runs on '{name}'; it is of {held}")
+            raise UserError(f"suite '{arguments.suite}' has no runs on '{name}'; it is of {held}")
     wanted = [case for case in chosen if not arguments.problem or case.problem in arguments.problem]
     return [replace(case, metrics=tuple(arguments.metrics)) for case in wanted]
 
@@ -166,7 +166,7 @@ def read_settings(settings: Sequence[str]) -> tuple[dict[str, str], dict[str, st
     for setting in settings:
         key, equals, value = setting.partition("=")
         if not (key and equals and value):
-            raise OptionError(f"--set takes KEY=VALUE, got '{setting}'")
+            raise UserError(f"--set takes KEY=VALUE, got '{setting}'")
         if key.startswith("problem."):
             of_problem[key.removeprefix("problem.")] = value
         else:

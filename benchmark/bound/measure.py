@@ -34,7 +34,7 @@ from benchmark.bound.terms import (
 )
 from dpmot import Gaussian, HardMap, SemiDiscreteProblem, solve
 from samplers.base import CountingDenoiser, ReverseSampler
-from samplers.errors import OptionError
+from samplers.errors import UserError
 from samplers.noise import ShardNoise, make_grid, stream
 from samplers.registry import lookup
 
@@ -178,7 +178,7 @@ def reverse(cell: Cell, points: Tensor, error: ScoreError | None) -> tuple[Tenso
     problem = mixture(cell.mixture)
     solver = lookup(cell.solver).make()
     if not isinstance(solver, ReverseSampler) or solver.convergence is None:
-        raise OptionError(f"the bound is for deterministic reverse solvers, not '{cell.solver}'")
+        raise UserError(f"the bound is for deterministic reverse solvers, not '{cell.solver}'")
 
     def learned(x: Tensor, sigma: Tensor) -> Tensor:
         exact = problem.denoiser(x, sigma)

@@ -11,7 +11,7 @@ from torch import Tensor
 from benchmark.bound.terms import MixtureFlow
 from benchmark.problems import make_problem
 from benchmark.problems.gaussian_mixture import GaussianMixture
-from samplers.errors import OptionError
+from samplers.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -70,10 +70,10 @@ def mixture(name: str) -> GaussianMixture:
     """The mixture of that name.
 
     Raises:
-        OptionError: there is none.
+        UserError: there is none.
     """
     if name not in MIXTURES:
-        raise OptionError(f"unknown mixture '{name}': choose one of {', '.join(MIXTURES)}")
+        raise UserError(f"unknown mixture '{name}': choose one of {', '.join(MIXTURES)}")
     problem, options = MIXTURES[name]
     found = DigitsMixture() if problem == "digits-mixture" else make_problem(problem, **options)
     assert isinstance(found, GaussianMixture)

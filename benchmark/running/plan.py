@@ -13,7 +13,7 @@ from benchmark.problems.base import Problem
 from benchmark.records.store import canonical, key_of
 from benchmark.running.measuring import why_not
 from samplers.base import Sampler
-from samplers.errors import OptionError, UserError
+from samplers.errors import UserError
 from samplers.options import configuration
 from samplers.registry import Entry, lookup
 
@@ -114,7 +114,7 @@ def make_plan(cases: Iterable[Case], device: torch.device | str = "cpu", strict:
     that calls no network has one budget, 0, whatever a case says.
 
     Raises:
-        OptionError: unknown problem, sampler or option; a value or count that it cannot have.
+        UserError: unknown problem, sampler or option; a value or count that it cannot have.
     """
     problems: dict[str, Problem] = {}
     runs: dict[str, Run] = {}
@@ -129,7 +129,7 @@ def make_plan(cases: Iterable[Case], device: torch.device | str = "cpu", strict:
         for nfe in case.nfes if sampler.network else (0,):
             if reason := _refused(sampler, problem, nfe):
                 if strict:
-                    raise OptionError(f"sampler {case.sampler} {reason}")
+                    raise UserError(f"sampler {case.sampler} {reason}")
                 left_out.append(f"{case.problem}: {case.sampler} {reason}")
                 continue
             for run in _runs(case, problem, sampler, nfe, more_metrics):
@@ -143,7 +143,7 @@ def _refused(sampler: Sampler, problem: Problem, nfe: int) -> str | None:
         sampler.check(nfe)
         sampler.suits(problem, nfe)
         return None
-    except OptionError as error:
+    except UserError as error:
         return str(error)
 
 
@@ -176,8 +176,8 @@ def _measurable(metric: str, problem: Problem, case: Case, strict: bool, left_ou
 
 def _check_counts(case: Case) -> None:
     if any(nfe < 0 for nfe in case.nfes):
-        raise OptionError(f"--nfe takes numbers that are not negative, got {min(case.nfes)}")
+        raise UserError(f"--nfe takes numbers that are not negative, got {min(case.nfes)}")
     if any(seed < 0 for seed in case.seeds):
-        raise OptionError(f"--seeds takes numbers that are not negative, got {min(case.seeds)}")
+        raise UserError(f"--seeds takes numbers that are not negative, got {min(case.seeds)}")
     if case.samples < 1:
-        raise OptionError(f"--samples must be at least 1, got {case.samples}")
+        raise UserError(f"--samples must be at least 1, got {case.samples}")

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from benchmark.running.plan import Case
-from samplers.errors import OptionError
+from samplers.errors import UserError
 from samplers.plugins import did_you_mean
 from samplers.registry import lookup
 
@@ -108,10 +108,10 @@ def suite(name: str) -> list[Case]:
     """The cases of a suite.
 
     Raises:
-        OptionError: there is no suite of that name.
+        UserError: there is no suite of that name.
     """
     if name not in SUITES:
-        raise OptionError(f"unknown suite '{name}'{did_you_mean(name, SUITES)}")
+        raise UserError(f"unknown suite '{name}'{did_you_mean(name, SUITES)}")
     return [case for problem in SUITES[name] for case in every_arm(problem)]
 
 

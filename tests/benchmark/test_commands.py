@@ -17,7 +17,7 @@ from tqdm import tqdm
 import benchmark
 from benchmark.commands import run_command
 from benchmark.running.executors import processes
-from samplers.errors import OptionError, UserError
+from samplers.errors import UserError
 
 METRICS = ("metrics.checks.speed", "metrics.checks.corruptions", "metrics.checks.parity", "metrics.images.reference")
 COMMANDS = ("run", "bound.__main__", "report.__main__", "evaluate", "train.__main__", "data.__main__", *METRICS)
@@ -110,7 +110,7 @@ def ended_by(error, capsys):
     "error, code, said",
     [
         (UserError("wrong\n  and how to mend it"), 2, "error: wrong and how to mend it\n"),
-        (OptionError("no such option"), 2, "error: no such option\n"),
+        (UserError("no such option"), 2, "error: no such option\n"),
         (OSError(errno.ENOSPC, "No space left on device", "x/y"), 2, "error: x/y: No space left on device\n"),
         (KeyboardInterrupt(), 130, "interrupted: go on\n"),
     ],

@@ -6,7 +6,7 @@ import torch
 from scipy.stats import kstest, multivariate_normal
 
 from benchmark.problems import make_problem, problem_class, problem_names, problem_options
-from samplers.errors import OptionError
+from samplers.errors import UserError
 
 EMBEDDED = ["mixture2d", "mixture", "digits"]
 MIXTURES = [
@@ -95,6 +95,6 @@ def test_every_embedded_problem_keeps_the_contract(name):
     ],
 )
 def test_bad_options_give_one_line(name, options, message):
-    with pytest.raises(OptionError, match=message) as error:
+    with pytest.raises(UserError, match=message) as error:
         make_problem(name, **options)
     assert "\n" not in str(error.value)

@@ -17,7 +17,7 @@ from benchmark.bound.grid import Cell
 from benchmark.bound.mixtures import MIXTURES, exact_flow, mixture
 from benchmark.bound.terms import synchronous_term
 from samplers.controls import RandomLatent
-from samplers.errors import OptionError
+from samplers.errors import UserError
 from samplers.latents import make_latents
 from samplers.noise import ShardNoise
 
@@ -88,7 +88,7 @@ def test_held_out_latents_are_the_reference_noised() -> None:
 
 
 def test_stochastic_solver_is_refused() -> None:
-    with pytest.raises(OptionError, match="deterministic"):
+    with pytest.raises(UserError, match="deterministic"):
         measure.reverse(replace(SMALL, solver="ddpm"), torch.zeros(2, 4, dtype=torch.float64), None)
 
 

@@ -18,7 +18,7 @@ from benchmark.running.plan import Case, make_plan
 from benchmark.running.suites import SUITES
 from samplers.ddim import DDIM
 from samplers.distillation import new_student
-from samplers.errors import OptionError
+from samplers.errors import UserError
 from samplers.registry import available
 
 RUN = [sys.executable, "-m", "benchmark.run"]
@@ -292,7 +292,7 @@ def test_equal_runs_are_planned_once_and_strings_equal_values():
     cases = [Case("mixture2d", "ddim", (5,), (0,), options=o) for o in ({}, {"eta": "0"}, {"eta": 0.0})]
     plan = make_plan(cases)
     assert len(plan.runs) == 1 and plan.runs[0].changed() == {}
-    with pytest.raises(OptionError):
+    with pytest.raises(UserError):
         make_plan([Case("mixture2d", "heun", (1,))], strict=True)
     assert len(make_plan([Case("mixture2d", "heun", (1,))]).left_out) == 1
 
