@@ -40,8 +40,8 @@ def test_a_missing_or_halved_term_is_noticed(
     cell = SHARP[term]
     monkeypatch.setattr(grid, "full_grid", lambda: [cell])
     monkeypatch.setattr(networks, "usable", lambda names: ([], []))
-    right = runner.execute(cell)
-    runner.save(tmp_path / "bound", cell, right)
+    runner.run([cell], tmp_path / "bound")
+    [right] = runner.read(tmp_path / "bound")
     assert not runner.violated(right)
     assert dropped.needed(tables.frame([right]))[term].all()
     for factor in (0.0, 0.5):
