@@ -22,7 +22,8 @@ from torch import Tensor, nn
 
 from benchmark.networks.classifier import Classifier, ClassifierConfig
 from benchmark.networks.unet import Denoiser, UNet, UNetConfig
-from benchmark.records import files
+from benchmark.records.files import replacing
+from benchmark.records.hashes import file_sha256
 from samplers.errors import UserError
 
 FORMAT = "dpmot-bench/1"
@@ -47,7 +48,7 @@ def sha256(path: str | os.PathLike[str]) -> str:
         CheckpointError: it can't be read.
     """
     try:
-        return files.sha256(Path(path))
+        return file_sha256(Path(path))
     except OSError as error:
         raise CheckpointError(f"{path}: cannot be read ({error.strerror})") from None
 
@@ -109,7 +110,7 @@ def _write(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> 
         CheckpointError: it cannot be written.
     """
     try:
-        with files.replacing(path) as temporary:
+        with replacing(path) as temporary:
             save_file(tensors, temporary, metadata=metadata)
     except (OSError, SafetensorError) as error:
         raise CheckpointError(f"{path}: cannot be written ({error})") from None

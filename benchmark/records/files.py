@@ -1,13 +1,11 @@
-"""Files that are written whole or not at all, and the hashes of files."""
+"""Files that are written whole or not at all."""
 
 import contextlib
-import hashlib
 import json
 import math
 import os
 import secrets
 from collections.abc import Iterator, Mapping
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -60,20 +58,3 @@ def _finite(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_finite(inner) for inner in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def sha256(path: Path) -> str:
-    """Hex SHA-256 of a file's content, computed once a process while the file is the same.
-
-    Raises:
-        OSError: it cannot be read.
-    """
-    found = path.stat()
-    return _sha256(path.resolve(), found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
-
-
-@lru_cache(maxsize=1024)
-def _sha256(path: Path, *identity: int) -> str:
-    """Hash the file; `identity` tells a file that has changed since."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -51,9 +51,7 @@ def parser() -> argparse.ArgumentParser:
         nargs="+",
         help="half-lives of the weight averages, fractions of the images seen; the best is written at the end",
     )
-    denoiser.add_argument(
-        "--optimiser", choices=("muon", "adam"), help="muon: of the inner convolutions, adam the rest"
-    )
+    denoiser.add_argument("--optimiser", choices=("muon", "adam"), help="muon (of inner convolutions, else adam)")
     denoiser.add_argument(
         "--weight-decay", type=float, help="of the inner convolutions' weights, times the rate a step"
     )

@@ -1,6 +1,5 @@
 """Feature extractors of torch-fidelity: the Inception of FID, DINOv2, and whatever a user registers there."""
 
-import hashlib
 from pathlib import Path
 
 import torch
@@ -8,6 +7,7 @@ from torch import Tensor
 
 from benchmark.metrics.base import MetricError
 from benchmark.metrics.extractors.base import Activations, Extractor, as_bytes, extractor, state_hash
+from benchmark.records.hashes import file_sha256
 
 INCEPTION = "inception-v3-compat"
 FID_WEIGHTS = "6726825d"  # the SHA-256 of torch-fidelity's file of the original weights begins so, as its name says
@@ -69,8 +69,7 @@ def _layer(cls: type, metric: str) -> str | None:
 
 
 def _is_original(weights: Path) -> bool:
-    with weights.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest().startswith(FID_WEIGHTS)
+    return file_sha256(weights).startswith(FID_WEIGHTS)
 
 
 def _one_line(error: Exception) -> str:

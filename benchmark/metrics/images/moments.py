@@ -16,6 +16,7 @@ from torch import Tensor
 from benchmark.metrics.base import MetricError
 from benchmark.metrics.estimation.gaussian import Gaussian
 from benchmark.metrics.extractors.base import Extractor
+from benchmark.records.files import replacing
 
 SHIPPED = Path(__file__).parent / "shipped"
 
@@ -23,16 +24,14 @@ SHIPPED = Path(__file__).parent / "shipped"
 def save(path: Path, gaussian: Gaussian, description: dict[str, Any]) -> None:
     """Write mean [D] and the upper triangle of the covariance in float32, compressed, with what they describe."""
     rows, columns = np.triu_indices(len(gaussian.mean))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(".tmp.npz")
-    np.savez_compressed(
-        temporary,
-        mean=gaussian.mean.cpu().numpy().astype(np.float32),
-        upper=gaussian.cov.cpu().numpy()[rows, columns].astype(np.float32),
-        count=gaussian.count,
-        description=json.dumps(description, sort_keys=True),
-    )
-    temporary.replace(path)
+    with replacing(path) as temporary, temporary.open("wb") as file:
+        np.savez_compressed(
+            file,
+            mean=gaussian.mean.cpu().numpy().astype(np.float32),
+            upper=gaussian.cov.cpu().numpy()[rows, columns].astype(np.float32),
+            count=gaussian.count,
+            description=json.dumps(description, sort_keys=True),
+        )
 
 
 def read(path: Path, extractor: Extractor, wanted: dict[str, Any] | None = None) -> Gaussian:

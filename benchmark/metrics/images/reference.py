@@ -3,6 +3,7 @@
 python -m benchmark.metrics.images.reference cifar10 --split train --extractor mobilenet_v2 [--ship FILE.npz]
 """
 
+import argparse
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -89,29 +90,31 @@ def _content_hash(images: np.ndarray) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Compute and cache the features of a split; write its statistics to a file if asked to."""
-
-    from benchmark.commands import command_line
-    from benchmark.data.arrays import open_images
-    from benchmark.metrics.extractors import make_extractor, names
+    from benchmark.commands import command_line, run_command
+    from benchmark.metrics.extractors import names
 
     parser = command_line("benchmark.metrics.images.reference", main.__doc__)
     parser.add_argument("data", help="data set under the data root")
     parser.add_argument("--split", default="train")
     parser.add_argument("--extractor", default="mobilenet_v2", help=f"one of {', '.join(names())}")
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--device", help="cpu, cuda, cuda:1, ... (default: a GPU if there is one)")
     parser.add_argument("--root", help="data root (default: $DPMOT_DATA)")
     parser.add_argument("--ship", type=Path, help="write mean and covariance to this .npz")
-    a = parser.parse_args(arguments)
-    try:
-        extractor = make_extractor(a.extractor, device=a.device)
-        reference = Reference(open_images(a.data, a.root), a.split, extractor, cache_folder(), progress=True)
-        gaussian = Gaussian.fit(reference.features)
-    except ValueError as error:
-        parser.error(str(error))
+    return run_command(prepare, parser.parse_args(arguments), interrupted="finished features are kept")
+
+
+def prepare(a: argparse.Namespace) -> None:
+    """Compute the features, and write their moments where asked to."""
+    from benchmark.data.arrays import open_images
+    from benchmark.metrics.extractors import make_extractor
+    from benchmark.workers import choose_device
+
+    extractor = make_extractor(a.extractor, device=choose_device(a.device))
+    reference = Reference(open_images(a.data, a.root), a.split, extractor, cache_folder(), progress=True)
+    gaussian = Gaussian.fit(reference.features)
     if a.ship:
         moments.save(a.ship, gaussian, reference.describe())
     print(f"{gaussian.count} images, {extractor.dim} features of {extractor.name} ({extractor.sha256[:8]})")
-    return 0
 
 
 if __name__ == "__main__":

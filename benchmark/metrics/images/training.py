@@ -2,8 +2,6 @@
 
 import hashlib
 import json
-import os
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,6 +13,7 @@ from tqdm import tqdm
 from benchmark.metrics.estimation.neighbours import Index
 from benchmark.metrics.estimation.training_set import TrainingSet
 from benchmark.metrics.images.reference import Reference
+from benchmark.records.files import replacing
 
 QUERIES = 500
 
@@ -55,10 +54,8 @@ def _training_set(index: Index, test: Tensor, unit: float, key: Any, train: Refe
         label = f"held-out neighbours of {train.data.name}, once"
         for part in tqdm(test.split(QUERIES), desc=label, unit=" batches", disable=not train.progress):
             found.append(index.nearest(part.to(index.points.device), 1))
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_suffix(f".{os.getpid()}.tmp.npz")
         distances, neighbours = (torch.cat(parts)[:, 0].cpu().numpy() for parts in zip(*found, strict=True))
-        np.savez(temporary, distances=distances, neighbours=neighbours)
-        temporary.replace(Path(path))
+        with replacing(path) as temporary, temporary.open("wb") as file:
+            np.savez(file, distances=distances, neighbours=neighbours)
     with np.load(path) as cached:
         return TrainingSet(index, cached["distances"] / unit, labels(train)[cached["neighbours"]], unit)

@@ -1,13 +1,12 @@
-"""Files are written whole or not at all, and a hash is that of the file as it is now."""
+"""Files are written whole or not at all."""
 
 import errno
-import hashlib
 import json
 import math
 
 import pytest
 
-from benchmark.records.files import replacing, sha256, write_bytes, write_json, write_text
+from benchmark.records.files import replacing, write_json, write_text
 
 
 def test_a_file_is_replaced_and_nothing_else_is_left(tmp_path):
@@ -44,21 +43,3 @@ def test_json_has_null_for_what_json_does_not_have(tmp_path):
     text = (tmp_path / "a.json").read_text(encoding="utf-8")
     assert json.loads(text) == {"σ": [1.5, None, [None, {"x": None}]], "n": 3}
     assert "σ" in text and text.endswith("}\n")
-
-
-def test_a_hash_is_that_of_the_present_content_and_read_once(tmp_path):
-    path = tmp_path / "data.bin"
-    for content in (b"one", b"two", b"three"):  # two of the same length
-        write_bytes(path, content)
-        assert sha256(path) == hashlib.sha256(content).hexdigest() == sha256(path)
-    with pytest.raises(FileNotFoundError):
-        sha256(tmp_path / "nowhere")
-
-
-def test_a_file_is_hashed_once_a_process(tmp_path, monkeypatch):
-    path, hashed = tmp_path / "data.bin", []
-    write_bytes(path, b"content")
-    file_digest = hashlib.file_digest
-    monkeypatch.setattr(hashlib, "file_digest", lambda *given: hashed.append(1) or file_digest(*given))
-    assert sha256(path) == sha256(path.parent / "." / path.name)
-    assert len(hashed) == 1
