@@ -9,13 +9,10 @@ from typing import Any, ClassVar, Literal, Protocol, get_args
 import torch
 from torch import Tensor, nn
 
-from samplers.denoisers import prepared
+from samplers.denoisers import Denoiser, prepared
 from samplers.errors import UserError
 from samplers.noise import Grid, ShardNoise, make_grid
 from samplers.options import added, check_choices
-
-Denoiser = Callable[[Tensor, Tensor], Tensor]
-"""denoiser(x, sigma) -> x0_hat estimates E[x0 | x0 + σn = x]; x [B, ...], sigma [] or [B]."""
 
 
 class BudgetExceeded(RuntimeError):

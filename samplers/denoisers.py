@@ -1,12 +1,12 @@
 """What solvers may do to a denoiser before they walk: clamp its estimates, or answer the first evaluation for it."""
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
-if TYPE_CHECKING:
-    from samplers.base import Denoiser
+Denoiser = Callable[[Tensor, Tensor], Tensor]
+"""denoiser(x, sigma) -> x0_hat estimates E[x0 | x0 + σn = x]; x [B, ...], sigma [] or [B]."""
 
 
 class Clamped:
@@ -16,7 +16,7 @@ class Clamped:
     (`clip_x`).
     """
 
-    def __init__(self, denoiser: "Denoiser") -> None:
+    def __init__(self, denoiser: Denoiser) -> None:
         self.denoiser = denoiser
 
     def __call__(self, x: Tensor, sigma: Tensor) -> Tensor:
@@ -30,7 +30,7 @@ class FreeFirstStep:
     noise is left in x. It is one evaluation less, which a counter below this does not see.
     """
 
-    def __init__(self, denoiser: "Denoiser") -> None:
+    def __init__(self, denoiser: Denoiser) -> None:
         self.denoiser, self.first = denoiser, True
 
     def __call__(self, x: Tensor, sigma: Tensor) -> Tensor:
@@ -41,7 +41,7 @@ class FreeFirstStep:
         return x / (root * (root + sigma))  # x − σε, without the difference
 
 
-def prepared(denoiser: "Denoiser", clamp: bool, afs: bool) -> "Denoiser":
+def prepared(denoiser: Denoiser, clamp: bool, afs: bool) -> Denoiser:
     """The denoiser as a solver with these options sees it."""
     if afs:
         denoiser = FreeFirstStep(denoiser)

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 from benchmark.commands import command_line, positive, run_command
-from benchmark.report import build
+from benchmark.report.building import build
 
 
 def main(arguments: list[str] | None = None) -> int:

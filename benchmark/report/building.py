@@ -4,7 +4,6 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from benchmark.report import ReportError
 from benchmark.report.arranging import load
 from benchmark.report.figures.figure import Drawing, every_figure
 from benchmark.report.figures.style import save, theme
@@ -15,10 +14,30 @@ from benchmark.report.verdict import writing as verdict
 from benchmark.report.verdict.context import context
 from benchmark.report.verdict.judging import judge
 from benchmark.running.executors import processes
+from samplers.errors import UserError
 
 
-def make(results: Path, out: Path, progress: bool, jobs: int) -> Path:
-    """See `benchmark.report.build`."""
+class ReportError(UserError):
+    """The report cannot be made; the message is one line for the user."""
+
+
+def build(results: Path | str, out: Path | str | None = None, progress: bool = False, jobs: int = 1) -> Path:
+    """Make `tables/`, `figures/`, `verdict.md`, `verdict.json` and `index.html` from the records below `results`.
+
+    Args:
+        results: a results folder, as `benchmark.run` writes it.
+        out: where to write; the results folder itself where None.
+        progress: show a progress bar.
+        jobs: processes that draw; more than one needs a script guarded by `if __name__ == "__main__"`.
+
+    Returns:
+        The page, `out/index.html`.
+
+    Raises:
+        ReportError: there is no finished run, or `out` cannot be written to.
+    """
+    results = Path(results)
+    out = results if out is None else Path(out)
     found = load(results)
     if not found.records:
         raise ReportError(

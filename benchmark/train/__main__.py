@@ -40,6 +40,13 @@ def parser() -> argparse.ArgumentParser:
         command.add_argument("--device", help="cpu, cuda, cuda:1, ... (default: a GPU if there is one)")
         command.add_argument("--batch", type=positive, help="images of one step, over all processes")
         command.add_argument("--lr", type=float, help="learning rate (the peak of its schedule)")
+    _add_denoiser_options(denoiser)
+    classifier.add_argument("--epochs", type=positive, help="passes over the training images")
+    return top
+
+
+def _add_denoiser_options(denoiser: argparse.ArgumentParser) -> None:
+    """What a denoiser's training takes beside the options of every training."""
     denoiser.add_argument("--images", type=positive, help="length: training images seen, over all processes")
     denoiser.add_argument("--every", type=positive, help="images between two evaluations (default: a tenth)")
     denoiser.add_argument("--p-mean", type=float, help="mean of log sigma in training")
@@ -67,8 +74,6 @@ def parser() -> argparse.ArgumentParser:
     denoiser.add_argument("--compact", action="store_true", help="save the state in half precision, half the space")
     denoiser.add_argument("--resume", action="store_true", help="go on from the state in the work folder")
     denoiser.add_argument("--init", type=Path, help="start from the weights of this checkpoint")
-    classifier.add_argument("--epochs", type=positive, help="passes over the training images")
-    return top
 
 
 OVERRIDES = (

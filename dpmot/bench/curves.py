@@ -10,21 +10,20 @@ LEVELS = (1.0, 0.5, 0.2, 0.1, 0.05, 0.02, 0.01)
 MARKERS = "so^Dv"
 
 
-def draw(groups: Mapping[str, list[dict[str, Any]]], folder: Path) -> list[Path]:
-    """race.png and race.pdf. groups: by heading, races on the same problem and machine."""
+Race = dict[str, Any]
+
+
+def draw(groups: Mapping[str, list[Race]], folder: Path) -> list[Path]:
+    """Draw race.png and race.pdf. groups: by heading, races on the same problem and machine."""
     import matplotlib
 
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
     import seaborn as sns
-    from matplotlib.ticker import FixedLocator, NullLocator, PercentFormatter
 
     sns.set_theme(style="whitegrid", context="paper")
     peers = sorted({run["solver"] for races in groups.values() for race in races for run in race["runs"]} - {"dpmot"})
-    colours = sns.color_palette("colorblind", 10)
-    looks = {
-        peer: {"color": colours[1 + i], "marker": MARKERS[i % len(MARKERS)], "ms": 3.5} for i, peer in enumerate(peers)
-    }
+    colours = dict(zip(["dpmot", *peers], sns.color_palette("colorblind", 10), strict=False))
     columns = min(len(groups), 2)
     rows = -(-len(groups) // columns)
     figure, axes = plt.subplots(
@@ -33,30 +32,10 @@ def draw(groups: Mapping[str, list[dict[str, Any]]], folder: Path) -> list[Path]
     for axis in list(axes.T.flat)[len(groups) :]:
         axis.set_visible(False)
     for axis, races in zip(axes.T.flat, groups.values(), strict=False):
-        runs = [run for race in races for run in race["runs"]]
-        for peer in peers:
-            theirs = [run for run in runs if run["solver"] == peer and run["curve"]]
-            lowest = min(theirs, key=_lowest)["setting"] if theirs else ""
-            for run in sorted(theirs, key=lambda run: run["setting"] == lowest):
-                best = run["setting"] == lowest
-                curve = [(point["seconds"], point["judge"]["tv_bound"]) for point in run["curve"]]
-                style = looks[peer] if best else {"color": looks[peer]["color"], "alpha": 0.45}
-                label = peer if best else None
-                axis.plot(*zip(*curve, strict=True), lw=1.6 if best else 0.7, label=label, zorder=2 + best, **style)
-        newest = of_newest_code(races)
-        for race in races:
-            points = [(run["seconds"], run["judge"]["tv_bound"]) for run in race["runs"] if run["solver"] == "dpmot"]
-            now = race in newest
-            style = {"color": colours[0], "alpha": 1.0 if now else 0.35, "label": "dpmot" if now else None}
-            axis.plot(*zip(*points, strict=True), "o:", lw=1.5, ms=6, zorder=4 + now, **style)
-        problem = races[0]["problem"]
-        axis.set(
-            xscale="log", yscale="log", xlabel="seconds",
-            title=f"{problem['targets']}, N = {problem['n']:,}, {races[0]['machine']['device']}",
-        )  # fmt: skip
-        axis.yaxis.set_major_locator(FixedLocator(LEVELS))
-        axis.yaxis.set_minor_locator(NullLocator())
-        axis.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+        for number, peer in enumerate(peers):
+            _draw_peer(axis, races, peer, colours[peer], MARKERS[number % len(MARKERS)])
+        _draw_ours(axis, races, colours["dpmot"])
+        _label(axis, races[0])
     for axis in axes[:, 0]:
         axis.set_ylabel("certified bound on TV (99%)")
     entries = {label: line for axis in axes.flat for line, label in zip(*axis.get_legend_handles_labels(), strict=True)}
@@ -67,6 +46,39 @@ def draw(groups: Mapping[str, list[dict[str, Any]]], folder: Path) -> list[Path]
         figure.savefig(path, dpi=150)
     plt.close(figure)
     return paths
+
+
+def _draw_peer(axis: Any, races: list[Race], peer: str, colour: Any, marker: str) -> None:
+    """A peer's curves: its best setting stands out, with a name for the legend."""
+    theirs = [run for race in races for run in race["runs"] if run["solver"] == peer and run["curve"]]
+    lowest = min(theirs, key=_lowest)["setting"] if theirs else ""
+    for run in sorted(theirs, key=lambda run: run["setting"] == lowest):
+        best = run["setting"] == lowest
+        curve = [(point["seconds"], point["judge"]["tv_bound"]) for point in run["curve"]]
+        style = {"marker": marker, "ms": 3.5, "label": peer} if best else {"alpha": 0.45}
+        axis.plot(*zip(*curve, strict=True), color=colour, lw=1.6 if best else 0.7, zorder=2 + best, **style)
+
+
+def _draw_ours(axis: Any, races: list[Race], colour: Any) -> None:
+    """Solves of dpmot: those of older code are pale."""
+    newest = of_newest_code(races)
+    for race in races:
+        points = [(run["seconds"], run["judge"]["tv_bound"]) for run in race["runs"] if run["solver"] == "dpmot"]
+        now = race in newest
+        style = {"color": colour, "alpha": 1.0 if now else 0.35, "label": "dpmot" if now else None}
+        axis.plot(*zip(*points, strict=True), "o:", lw=1.5, ms=6, zorder=4 + now, **style)
+
+
+def _label(axis: Any, race: Race) -> None:
+    """Title, scales and ticks of a panel."""
+    from matplotlib.ticker import FixedLocator, NullLocator, PercentFormatter
+
+    problem = race["problem"]
+    title = f"{problem['targets']}, N = {problem['n']:,}, {race['machine']['device']}"
+    axis.set(xscale="log", yscale="log", xlabel="seconds", title=title)
+    axis.yaxis.set_major_locator(FixedLocator(LEVELS))
+    axis.yaxis.set_minor_locator(NullLocator())
+    axis.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
 
 
 def _lowest(run: dict[str, Any]) -> float:

@@ -16,6 +16,8 @@ BLOCK_SCORES = {"cpu": 2**22, "cuda": 2**29}  # scores held at once: the CPU's c
 
 
 class Assignment(NamedTuple):
+    """The cell of each of B samples, with its scores."""
+
     cell: Tensor  # [B] int64
     best: Tensor  # [B], the highest score
     second: Tensor | None  # [B], the second highest; −inf when N = 1

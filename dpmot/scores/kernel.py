@@ -23,6 +23,8 @@ from triton.tools.tensor_descriptor import TensorDescriptor
 
 
 class Tiling(NamedTuple):
+    """How the kernel cuts the product of samples and targets, and with how many threads."""
+
     rows: int  # of x per program
     cols: int  # targets per tile
     inner: int  # of the inner dimension per step

@@ -28,6 +28,8 @@ ALL = slice(None)
 
 
 class Histogram(NamedTuple):
+    """How many of ``total`` samples fell into each of n cells."""
+
     counts: Tensor  # [n] int64, samples per cell
     gaps: Tensor | None  # [n] float64, sum over a cell's samples of best minus second-best score
     total: int

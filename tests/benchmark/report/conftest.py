@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from benchmark.report import build
 from benchmark.report.arranging import load
+from benchmark.report.building import build
 from benchmark.report.results import Results
 from tests.benchmark.report import synthetic
 

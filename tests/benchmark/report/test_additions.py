@@ -95,7 +95,8 @@ glow = theirs.metric:glow
 MAKE = """
 import sys
 
-from benchmark.report import build, figures
+from benchmark.report import figures
+from benchmark.report.building import build
 from benchmark.report.verdict import claims
 
 package, results = sys.argv[1:]

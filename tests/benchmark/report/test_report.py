@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from benchmark.report import ReportError, build
 from benchmark.report.__main__ import main
 from benchmark.report.arranging import arrange, load
+from benchmark.report.building import ReportError, build
 from benchmark.report.figures.figure import every_figure
 from benchmark.report.figures.lines import spread
 from benchmark.report.figures.solves import ot_convergence
