@@ -55,6 +55,12 @@ def parser() -> argparse.ArgumentParser:
         help=f"network evaluations a sample (default {_shown(NFES)}); samplers that call no network have one budget, 0",
     )
     what.add_argument("--seeds", nargs="+", type=int, help=f"seeds, one run each (default {_shown(SEEDS)})")
+    what.add_argument(
+        "--repetitions",
+        nargs="+",
+        type=int,
+        help="in place of seeds: each draws targets, transport, noise and reference anew; numbers from 1 on",
+    )
     what.add_argument("--samples", type=int, help=f"samples a run (default {SAMPLES})")
     what.add_argument(
         "--set",
@@ -131,10 +137,22 @@ def cases(arguments: argparse.Namespace) -> list[Case]:
     if not arguments.sampler:
         raise UserError("say what to run: --sampler NAME or --suite NAME; --list shows what there is")
     options, of_problem = read_settings(arguments.set or ())
-    nfes, seeds = tuple(arguments.nfe or NFES), tuple(arguments.seeds or SEEDS)
+    if arguments.seeds and arguments.repetitions:
+        raise UserError("a repetition has its own seed: give --seeds or --repetitions")
+    nfes, seeds = tuple(arguments.nfe or NFES), tuple(arguments.repetitions or arguments.seeds or SEEDS)
     samples = SAMPLES if arguments.samples is None else arguments.samples
     return [
-        Case(problem, sampler, nfes, seeds, samples, options, of_problem, tuple(arguments.metrics))
+        Case(
+            problem,
+            sampler,
+            nfes,
+            seeds,
+            samples,
+            options=options,
+            problem_options=of_problem,
+            metrics=tuple(arguments.metrics),
+            anew=arguments.repetitions is not None,
+        )
         for problem in arguments.problem or ["mixture2d"]
         for sampler in arguments.sampler
     ]
@@ -143,7 +161,7 @@ def cases(arguments: argparse.Namespace) -> list[Case]:
 def cases_of_suite(arguments: argparse.Namespace) -> list[Case]:
     """The cases of `--suite`, of which `--problem` chooses; nothing else can be asked of it."""
     chosen = suites.suite(arguments.suite)
-    for name in ("sampler", "set", "nfe", "seeds", "samples"):
+    for name in ("sampler", "set", "nfe", "seeds", "repetitions", "samples"):
         if getattr(arguments, name) is not None:
             raise UserError(f"--suite has its own samplers, options, budgets, seeds and counts: leave out --{name}")
     for name in arguments.problem or ():
@@ -152,7 +170,7 @@ def cases_of_suite(arguments: argparse.Namespace) -> list[Case]:
             held = ", ".join(suites.SUITES[arguments.suite])
             raise UserError(f"suite '{arguments.suite}' has no runs on '{name}'; it is of {held}")
     wanted = [case for case in chosen if not arguments.problem or case.problem in arguments.problem]
-    return [replace(case, metrics=tuple(arguments.metrics)) for case in wanted]
+    return [replace(case, metrics=(*case.metrics, *arguments.metrics)) for case in wanted]
 
 
 def _shown(numbers: Iterable[int]) -> str:

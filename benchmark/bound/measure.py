@@ -113,7 +113,7 @@ def _sigma_end(cell: Cell) -> float:
 def _noised(name: str, count: int, sigma: float, *parts: object) -> Tensor:
     """Exact draws of p_σ, [count, d]; at every σ of the same stream made from the same draws of p_0."""
     generator = stream("bound", name, *parts)
-    clean = mixture(name).draw(count, generator)
+    clean = mixture(name).sample(count, generator)
     return clean + sigma * torch.randn(clean.shape, generator=generator, dtype=torch.float64)
 
 

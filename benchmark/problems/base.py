@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from benchmark.records.cache import cache_folder, cached
+from samplers.noise import stream
 
 Split = Literal["train", "test", "reference"]
 
@@ -29,6 +30,8 @@ class Problem(ABC):
         neighbours: training examples, the first of the split, among which copies are looked for.
         feature_name: what `features` are, for notes; empty where there are none.
         fid: whether they are the Inception features of FID, so that distances in them bear its name.
+        draw: which draw of the examples this is, where that is an option; 0 is the one that was there first. Others are
+            independent of it: other draws from a law that is known, a random order of a split that is finite.
     """
 
     name: ClassVar[str]
@@ -44,6 +47,7 @@ class Problem(ABC):
     neighbours: int = 4000
     feature_name: ClassVar[str] = ""
     fid: bool = False
+    draw: int = 0
 
     def to(self, device: torch.device | str) -> Self:
         """This problem with its network, and the samples drawn from it, on a device."""
@@ -76,6 +80,12 @@ class Problem(ABC):
     def posterior(self, x: Tensor) -> Tensor:
         """Probabilities of the modes or classes given clean samples x [B, *shape]; [B, C]."""
 
+    def order(self, split: Split, size: int) -> Tensor:
+        """Give the places of a finite split's examples in the order of this draw, [size]: their own in draw 0."""
+        if self.draw == 0:
+            return torch.arange(size)
+        return torch.randperm(size, generator=stream(self.name, split, "draw", self.draw))
+
     def features(self, x: Tensor) -> Tensor | None:
         """Features for Fréchet distances, [B, D], where the problem has any."""
         return None
@@ -88,6 +98,8 @@ class Problem(ABC):
         if not (fingerprint := self.fingerprint()):
             return make()
         depends = {"problem": self.name, "shape": self.shape, "fingerprint": fingerprint, "what": key}
+        if self.draw:
+            depends["draw"] = self.draw
         found = cached(cache_folder(), f"{self.name}-{key.split(',')[0]}", depends, lambda: make().cpu().numpy())
         return torch.from_numpy(found).to(self.device)
 

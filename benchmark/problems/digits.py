@@ -11,6 +11,7 @@ from benchmark.metrics.extractors import Extractor, make_extractor
 from benchmark.networks.checkpoint import SHIPPED, load_denoiser, sha256
 from benchmark.problems.base import Problem, Split
 from benchmark.problems.registry import register
+from samplers.options import added, check_at_least
 
 CHECKPOINTS = SHIPPED / "digits"
 
@@ -22,6 +23,9 @@ class Digits(Problem):
 
     The noise range starts at a sixth of a grey level, below which there is nothing left to denoise. Modes are classes,
     by the small classifier of `python -m benchmark.train classifier --problem digits`.
+
+    Attributes:
+        draw: see `Problem`.
     """
 
     name: ClassVar[str] = "digits"
@@ -31,6 +35,10 @@ class Digits(Problem):
     sigma_min = 0.02
     trainable = True
     shard = 500
+    draw: int = added(0)
+
+    def __post_init__(self) -> None:
+        check_at_least(self, 0, "draw")
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -56,7 +64,8 @@ class Digits(Problem):
         return load_denoiser(CHECKPOINTS / "denoiser.safetensors", device=str(self.device))
 
     def examples(self, split: Split, count: int) -> Tensor:
-        return load_digits("test" if split == "test" else "train").images[:count].to(self.device)
+        images = load_digits("test" if split == "test" else "train").images
+        return images[self.order(split, len(images))[:count]].to(self.device)
 
     def posterior(self, x: Tensor) -> Tensor:
         return self._classifier.posterior(x).double()

@@ -42,12 +42,13 @@ class GaussianMixture(Problem):
     def posterior(self, x: Tensor) -> Tensor:
         return self._log_joint(x, self.width**2).softmax(1)
 
-    def draw(self, count: int, generator: torch.Generator) -> Tensor:
+    def sample(self, count: int, generator: torch.Generator) -> Tensor:
         """Exact independent samples, float64 [count, d]."""
         mode = torch.multinomial(self.mode_weights, count, replacement=True, generator=generator)
         noise = torch.randn(count, self.shape[0], dtype=torch.float64, generator=generator)
         return self.means[mode] + self.width * noise
 
     def examples(self, split: Split, count: int) -> Tensor:
-        blocks = [self.draw(BLOCK, stream("mixture", split, block)) for block in range(-(-count // BLOCK))]
+        parts = ("mixture", split, "draw", self.draw) if self.draw else ("mixture", split)
+        blocks = [self.sample(BLOCK, stream(*parts, block)) for block in range(-(-count // BLOCK))]
         return torch.cat(blocks)[:count].to(self.device)

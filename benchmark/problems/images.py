@@ -17,6 +17,7 @@ from benchmark.networks.checkpoint import SHIPPED, CheckpointError, sha256
 from benchmark.networks.published import denoiser_hash, open_denoiser
 from benchmark.problems.base import Problem, Split
 from samplers.errors import UserError
+from samplers.options import added, check_at_least
 
 BATCH = 100
 
@@ -36,6 +37,7 @@ class ImageProblem(Problem):
         references: images that Fréchet distances are taken to, the first of the training split; fewer on a CPU.
         shard: samples to a shard, the least that is ever drawn; make it small on a CPU.
         neighbours: training images among which copies are looked for, the first of the split.
+        draw: see `Problem`.
 
     Class attributes:
         side: of the images, in pixels.
@@ -51,8 +53,10 @@ class ImageProblem(Problem):
     references: int = 20_000
     shard: int = 500
     neighbours: int = 50_000
+    draw: int = added(0)
 
     def __post_init__(self) -> None:
+        check_at_least(self, 0, "draw")
         if self.extractor != "classifier":
             find(self.extractor)
         elif not self._has_classifier:
@@ -128,8 +132,9 @@ class ImageProblem(Problem):
 
     def examples(self, split: Split, count: int) -> Tensor:
         count = min(count, self.references) if split == "reference" else count
-        images = np.array(self.data.images("test" if split == "test" else "train")[:count])
-        return from_pixels(torch.from_numpy(images).permute(0, 3, 1, 2))
+        images = self.data.images("test" if split == "test" else "train")
+        chosen = np.array(images[self.order(split, len(images))[:count].numpy()])
+        return from_pixels(torch.from_numpy(chosen).permute(0, 3, 1, 2))
 
     def posterior(self, x: Tensor) -> Tensor:
         if not self._has_classifier:

@@ -10,7 +10,7 @@ from torch import Tensor
 from benchmark.problems.gaussian_mixture import GaussianMixture
 from benchmark.problems.registry import register
 from samplers.noise import stream
-from samplers.options import check_choices, check_positive
+from samplers.options import added, check_at_least, check_choices, check_positive
 
 
 @register
@@ -25,6 +25,7 @@ class Mixture(GaussianMixture):
         width: standard deviation of a mode.
         weights: `equal`, or `linear`: w_k proportional to k = 1, ..., modes.
         draw_seed: seed of the centres.
+        draw: see `Problem`.
     """
 
     name: ClassVar[str] = "mixture"
@@ -37,9 +38,11 @@ class Mixture(GaussianMixture):
     width: float = 0.1
     weights: Literal["equal", "linear"] = "equal"
     draw_seed: int = 0
+    draw: int = added(0)
 
     def __post_init__(self) -> None:
         check_positive(self, "dim", "modes", "spread", "width")
+        check_at_least(self, 0, "draw")
         check_choices(self)
 
     @cached_property

@@ -11,7 +11,7 @@ from torch import Tensor
 from benchmark.problems.gaussian_mixture import GaussianMixture
 from benchmark.problems.registry import register
 from samplers.errors import UserError
-from samplers.options import check_choices, check_positive
+from samplers.options import added, check_at_least, check_choices, check_positive
 
 
 @register
@@ -24,6 +24,7 @@ class Mixture2D(GaussianMixture):
         modes: how many; 25 on the grid and 8 on the ring are the usual ones.
         spacing: distance between neighbours on the grid; radius of the ring is `modes · spacing / 2π`.
         width: standard deviation of a mode.
+        draw: see `Problem`.
     """
 
     name: ClassVar[str] = "mixture2d"
@@ -34,9 +35,11 @@ class Mixture2D(GaussianMixture):
     modes: int = 25
     spacing: float = 0.5
     width: float = 0.05
+    draw: int = added(0)
 
     def __post_init__(self) -> None:
         check_positive(self, "modes", "spacing", "width")
+        check_at_least(self, 0, "draw")
         check_choices(self)
         if self.layout == "grid" and math.isqrt(self.modes) ** 2 != self.modes:
             raise UserError(f"a grid needs a square number of modes, got {self.modes}")

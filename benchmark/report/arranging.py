@@ -1,7 +1,7 @@
 """From records to `Results`: which runs count, and which arm each of them belongs to."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,39 @@ def load(root: Path) -> Results:
 
 
 def arrange(records: Sequence[dict[str, Any]], root: Path) -> Results:
-    """Records as tables; `root` is where the samples for pictures are."""
+    """Records as tables; `root` is where the samples for pictures are.
+
+    Repetitions that draw everything anew stand apart, in `Results.study`; where there is nothing else, they are what the
+    whole report is of.
+    """
+    apart = [as_repetition(record) for record in records if _draw(record)]
+    others = [record for record in records if not _draw(record)]
+    if any(record["status"] == "ok" for record in others) or not apart:
+        study = _tables(apart, root) if apart else None
+        return replace(_tables(others, root), study=study)
+    return replace(_tables([*others, *apart], root), of_repetitions=True)
+
+
+def _draw(record: Mapping[str, Any]) -> int:
+    """Which draw of a problem's examples a record is of."""
+    return int(record["config"]["problem"]["options"].get("draw", 0))
+
+
+def as_repetition(record: Mapping[str, Any]) -> dict[str, Any]:
+    """A record of a repetition without the options that make it one: what is left is the same in all of an arm."""
+    config, drawn = record["config"], _draw(record)
+
+    def without(options: Mapping[str, Any], name: str) -> dict[str, Any]:
+        return {key: value for key, value in options.items() if key != name or value != drawn}
+
+    problem, sampler = config["problem"], config["sampler"]
+    problem = {**problem, "options": without(problem["options"], "draw")}
+    sampler = {**sampler, "options": without(sampler.get("options", {}), "target_seed")}
+    changed = without(record.get("changed", {}), "target_seed")
+    return {**record, "config": {**config, "problem": problem, "sampler": sampler}, "changed": changed}
+
+
+def _tables(records: Sequence[dict[str, Any]], root: Path) -> Results:
     finished = {r["key"]: r for r in records if r["status"] == "ok"}
     failed = [r for r in records if r["status"] != "ok"]
     values = frame(map(Record.from_json, finished.values()))

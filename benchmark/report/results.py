@@ -53,6 +53,9 @@ class Results:
         failed: records of runs that failed.
         superseded: finished runs left out: of another version of the sampler, or under other conditions (fingerprint
             of the problem, versions of the metrics, samples), than most runs of their arm; or repeated since.
+        study: the repetitions that draw everything anew, their number as the seed; None where there are none, or where
+            these are they.
+        of_repetitions: whether these are such repetitions.
     """
 
     root: Path
@@ -61,6 +64,8 @@ class Results:
     records: dict[str, dict[str, Any]]
     failed: list[dict[str, Any]]
     superseded: int = 0
+    study: "Results | None" = None
+    of_repetitions: bool = False
 
     @cached_property
     def problems(self) -> list[str]:

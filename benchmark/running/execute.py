@@ -120,7 +120,7 @@ class Executor:
         estimates = measure_run(run.metrics, drawn.samples, run.problem, run.seed)
         record.metrics = {name: dict(vars(estimate)) for name, estimate in estimates.items()}
         record.measuring = {"seconds": perf_counter() - began}
-        if run.seed == 0 and (shown := pictures(run, fitted.sampler, drawn.samples)):
+        if run.seed == min(run.problem.draw, 1) and (shown := pictures(run, fitted.sampler, drawn.samples)):
             self.store.save_arrays(run.key, **shown)
 
     def _fitted(self, run: Run) -> Fit:

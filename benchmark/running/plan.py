@@ -1,7 +1,7 @@
 """From what was asked for to a list of runs."""
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -31,6 +31,8 @@ class Case:
         samples: samples a run.
         options, problem_options: what differs from the defaults.
         metrics: what is measured beside the problem's own metrics.
+        anew: whether each seed, from 1 on, is a repetition that draws everything anew: it is the problem's `draw` and the
+            `target_seed` too, where the sampler has one.
     """
 
     problem: str
@@ -41,6 +43,23 @@ class Case:
     options: Options = field(default_factory=dict)
     problem_options: Options = field(default_factory=dict)
     metrics: tuple[str, ...] = ()
+    anew: bool = False
+
+    def parts(self) -> list["Case"]:
+        """The case itself, or one for each of its repetitions, with the options that make it one."""
+        if not self.anew:
+            return [self]
+        targets = "target_seed" in lookup(self.sampler).options()
+        return [
+            replace(
+                self,
+                seeds=(seed,),
+                options={**self.options, **({"target_seed": seed} if targets else {})},
+                problem_options={**self.problem_options, "draw": seed},
+                anew=False,
+            )
+            for seed in self.seeds
+        ]
 
 
 @dataclass(frozen=True)
@@ -96,7 +115,8 @@ class Run:
 
     def __str__(self) -> str:
         changed = "".join(f" {key}={value}" for key, value in self.changed().items())
-        return f"{self.problem.name} {self.entry.name}{changed} nfe={self.nfe} seed={self.seed}"
+        drawn = " (drawn anew)" if self.problem.draw else ""
+        return f"{self.problem.name} {self.entry.name}{changed} nfe={self.nfe} seed={self.seed}{drawn}"
 
 
 @dataclass(frozen=True)
@@ -111,7 +131,7 @@ def make_plan(cases: Iterable[Case], device: torch.device | str = "cpu", strict:
     """Expand cases into runs; equal runs are made once.
 
     A problem or budget that a sampler can't work with is left out with a line, or, where `strict`, an error. A sampler
-    that calls no network has one budget, 0, whatever a case says.
+    that calls no network has one budget, 0, whatever a case says. Repetitions come one after the other.
 
     Raises:
         UserError: unknown problem, sampler or option; a value or count that it cannot have.
@@ -119,8 +139,7 @@ def make_plan(cases: Iterable[Case], device: torch.device | str = "cpu", strict:
     problems: dict[str, Problem] = {}
     runs: dict[str, Run] = {}
     left_out: list[str] = []
-    for case in cases:
-        _check_counts(case)
+    for case in _parts(cases):
         name = f"{case.problem} {sorted(case.problem_options.items())}"
         if name not in problems:
             problems[name] = make_problem(case.problem, **case.problem_options).to(device)
@@ -134,7 +153,14 @@ def make_plan(cases: Iterable[Case], device: torch.device | str = "cpu", strict:
                 continue
             for run in _runs(case, problem, sampler, nfe, more_metrics):
                 runs.setdefault(run.key, run)
-    return Plan(list(runs.values()), left_out)
+    return Plan(sorted(runs.values(), key=lambda run: run.problem.draw), left_out)
+
+
+def _parts(cases: Iterable[Case]) -> Iterator[Case]:
+    """Every case, checked; one for each repetition of those that draw anew."""
+    for case in cases:
+        _check_counts(case)
+        yield from case.parts()
 
 
 def _refused(sampler: Sampler, problem: Problem, nfe: int) -> str | None:
@@ -179,5 +205,7 @@ def _check_counts(case: Case) -> None:
         raise UserError(f"--nfe takes numbers that are not negative, got {min(case.nfes)}")
     if any(seed < 0 for seed in case.seeds):
         raise UserError(f"--seeds takes numbers that are not negative, got {min(case.seeds)}")
+    if case.anew and 0 in case.seeds:
+        raise UserError("--repetitions takes numbers from 1 on: 0 is the draw that was there first")
     if case.samples < 1:
         raise UserError(f"--samples must be at least 1, got {case.samples}")
