@@ -97,7 +97,7 @@ class Problem(ABC):
         """
         if not (fingerprint := self.fingerprint()):
             return make()
-        depends = {"problem": self.name, "shape": self.shape, "fingerprint": fingerprint, "what": key}
+        depends: dict[str, Any] = {"problem": self.name, "shape": self.shape, "fingerprint": fingerprint, "what": key}
         if self.draw:
             depends["draw"] = self.draw
         found = cached(cache_folder(), f"{self.name}-{key.split(',')[0]}", depends, lambda: make().cpu().numpy())

@@ -25,8 +25,8 @@ def load(root: Path) -> Results:
 def arrange(records: Sequence[dict[str, Any]], root: Path) -> Results:
     """Records as tables; `root` is where the samples for pictures are.
 
-    Repetitions that draw everything anew stand apart, in `Results.study`; where there is nothing else, they are what the
-    whole report is of.
+    Repetitions that draw everything anew stand apart, in `Results.study`; where there is nothing else, the whole report
+    is of them.
     """
     apart = [as_repetition(record) for record in records if _draw(record)]
     others = [record for record in records if not _draw(record)]

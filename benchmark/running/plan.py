@@ -31,8 +31,8 @@ class Case:
         samples: samples a run.
         options, problem_options: what differs from the defaults.
         metrics: what is measured beside the problem's own metrics.
-        anew: whether each seed, from 1 on, is a repetition that draws everything anew: it is the problem's `draw` and the
-            `target_seed` too, where the sampler has one.
+        anew: whether each seed, from 1 on, is a repetition that draws everything anew: it is the problem's `draw` too,
+            and the `target_seed` of samplers that have one.
     """
 
     problem: str

@@ -10,9 +10,9 @@ import torch
 from benchmark import run
 from benchmark.data.digits import load_digits
 from benchmark.problems import make_problem
-from benchmark.records.store import key_of, read_records
+from benchmark.records.store import key_of
 from benchmark.report.arms import Arm
-from benchmark.report.arranging import arrange
+from benchmark.report.arranging import load
 from benchmark.report.verdict.deciding import Effect
 from benchmark.running.plan import Case, make_plan
 from samplers.base import CountingDenoiser
@@ -48,9 +48,7 @@ def test_a_draw_at_its_default_keeps_the_keys_of_published_runs():
     record = json.loads(published.read_text())
     made = make_plan([Case("mixture2d", "ddim", (10,), (0,))]).runs[0].config
     assert "draw" not in made["problem"]["options"] and made["problem"] == record["config"]["problem"]
-    assert (
-        "draw" in make_plan([Case("mixture2d", "ddim", (10,), (1,), anew=True)]).runs[0].config["problem"]["options"]
-    )
+    assert "draw" in make_plan([Case("mixture2d", "ddim", (10,), (1,), anew=True)]).runs[0].config["problem"]["options"]
 
 
 def test_a_repetition_is_problem_transport_and_noise_at_once():
@@ -68,12 +66,12 @@ def test_a_repetition_is_problem_transport_and_noise_at_once():
 def test_repetitions_are_one_arm_of_the_report_apart_from_runs_of_the_first_draw(tmp_path, capsys):
     asked = ["--nfe", "3", "--samples", "60", "--out", str(tmp_path)]
     assert run.main(["--sampler", "random-latent", "ddim", "--repetitions", "1", "2", *asked]) == 0
-    alone = arrange(read_records(tmp_path), tmp_path)
+    alone = load(tmp_path)
     assert alone.of_repetitions and alone.problems == ["mixture2d"]
     assert list(alone.by_seed("mixture2d", Arm("random-latent"), 3, "w2_squared").index) == [1, 2]
     assert alone.pictures("mixture2d", Arm("ddim"), 3) is not None
     assert run.main(["--sampler", "ddim", "--seeds", "0", "1", *asked]) == 0
-    mixed = arrange(read_records(tmp_path), tmp_path)
+    mixed = load(tmp_path)
     assert list(mixed.runs["seed"]) == [0, 1] and mixed.study is not None
     assert sorted(mixed.study.runs["sampler"].unique()) == ["ddim", "random-latent"]
     assert run.main(["--sampler", "ddim", "--seeds", "0", "--repetitions", "1", *asked]) == 2
