@@ -90,6 +90,18 @@ class Problem(Protocol):
         """A copy of a trainable denoiser: a module on its device, called like it."""
         ...
 
+    def trained(self, source: str) -> tuple[nn.Module, dict[str, Any]]:
+        """Read a student that was trained before, on its device, and what its file says of the training.
+
+        Raises:
+            UserError: `source` names none that can be used.
+        """
+        ...
+
+    def trained_hash(self, source: str) -> str:
+        """Hash the file of a student that was trained before; raises as `trained` does."""
+        ...
+
 
 @dataclass(frozen=True, kw_only=True)
 class FittedSampler(ABC):
@@ -167,6 +179,10 @@ class Sampler(ABC):
     def from_examples(self) -> bool:
         """Whether samples start from stored examples of the data, which they may then show."""
         return False
+
+    def fingerprint(self, problem: Problem) -> dict[str, Any]:
+        """Hashes of files that determine the outcome beyond the options, by name."""
+        return {}
 
     def check(self, nfe: int) -> None:  # noqa: B027 (any budget suffices, unless a subclass says otherwise)
         """Raise UserError where a budget of `nfe` evaluations does not suffice."""

@@ -1,13 +1,15 @@
 """Consistency distillation: the student jumps from any point of a trajectory to its end."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from samplers.base import Denoiser, FittedStudent, Problem
-from samplers.distillation import Distillation, Loss, draw_levels, new_student, noised, weights_sha256
+from samplers.base import Denoiser, Problem
+from samplers.distillation import Distillation, Objective, Stage, draw_levels, noised
 from samplers.noise import Grid, ShardNoise, make_grid
 from samplers.options import check_at_least
 from samplers.registry import register
@@ -39,6 +41,34 @@ class ConsistencyFunction:
         return x + part * (self.student(x, sigma) - x)
 
 
+@dataclass(frozen=True)
+class Consistency(Objective):
+    """The values at neighbouring levels of one trajectory are to be equal (algorithm 2).
+
+    Attributes:
+        teacher: whose Heun step leads from a level to the next lower one.
+        pairs: the neighbours, [levels - 1, 2].
+        sigma_min: the lowest level, where the value is the point itself.
+    """
+
+    teacher: Denoiser
+    pairs: Tensor
+    sigma_min: float
+
+    def draw(self, x0: Tensor, generator: torch.Generator, seen: int) -> tuple[Tensor, ...]:
+        sigma, below = draw_levels(self.pairs, x0, generator)
+        return noised(x0, sigma, generator), sigma, below
+
+    def errors(self, student: nn.Module, *drawn: Tensor) -> Tensor:
+        x, sigma, below = drawn
+        consistent = ConsistencyFunction(student, self.sigma_min)
+        with torch.no_grad():
+            target = consistent(heun_step(self.teacher, x, sigma, below), below.flatten())
+        c = PSEUDO_HUBER * math.sqrt(x[0].numel())
+        square = (consistent(x, sigma.flatten()) - target).flatten(1).square().sum(1)
+        return ((square + c**2).sqrt() - c) / (sigma - below).flatten()
+
+
 @register("consistency-distillation")
 @dataclass(frozen=True)
 class ConsistencyDistillation(Distillation):
@@ -48,7 +78,7 @@ class ConsistencyDistillation(Distillation):
     down (no moving average of the target, μ = 0, as theirs on CIFAR-10). Distances are pseudo-Huber, weighted by 1/Δσ,
     since no network for LPIPS comes with this suite (Song and Dhariwal 2023, arXiv 2310.14189). With several
     evaluations noise is put back between them (algorithm 1). One student serves every budget. It samples with its last
-    weights; the paper takes a moving average, whose place the falling learning rate takes here.
+    weights; the paper takes a moving average (option `average`), whose place the falling learning rate takes here.
 
     Attributes:
         levels: noise levels of the training, N in the paper, on the grid of EDM.
@@ -58,6 +88,17 @@ class ConsistencyDistillation(Distillation):
     title = "consistency distillation"
     summary = "a student that jumps to the end of the trajectory; noise is put back between jumps"
     paper = "Song, Dhariwal, Chen, Sutskever 2023, arXiv 2303.01469"
+    preset = {
+        "optimiser": "radam",
+        "rate": "constant",
+        "lr": 4e-4,
+        "batch": 512,
+        "images": 409_600_000,
+        "warmup": 10_000_000,
+        "average": 0.9999,
+        "mirror": True,
+    }
+    any_budget = True
 
     levels: int = 18
     grid: Grid = "edm"
@@ -66,39 +107,30 @@ class ConsistencyDistillation(Distillation):
         super().__post_init__()
         check_at_least(self, 2, "levels")
 
-    def fit(self, problem: Problem, nfe: int, progress: bool = False) -> FittedStudent:
-        self.check(nfe)
-        self.suits(problem, nfe)
-        student, sigma_min = new_student(problem), problem.sigma_min
-        levels = make_grid("edm", self.levels - 1, problem.sigma_max, sigma_min)
-        loss = self.loss(problem.denoiser, levels.to(problem.device))
-        seconds = self.train(problem, student, loss, f"consistency of {self.levels} levels", progress)
-        sigmas = make_grid(self.grid, nfe, problem.sigma_max, sigma_min)[:-1]
+    def stages(self, problem: Problem, nfe: int) -> list[Stage]:
+        levels = make_grid("edm", self.levels - 1, problem.sigma_max, problem.sigma_min).to(problem.device)
+        return [Stage(f"consistency of {self.levels} levels", lambda teacher: self.loss(teacher, levels))]
 
-        def sample(denoiser: Denoiser, noise: ShardNoise) -> Tensor:
-            x = denoiser(sigmas[0] * noise.initial(), sigmas[0])
-            for sigma in sigmas[1:]:
-                x = denoiser(x + (sigma**2 - sigma_min**2).sqrt() * noise.step(), sigma)
-            return x
-
-        function = ConsistencyFunction(student.requires_grad_(False), sigma_min)
+    def cost(self, problem: Problem, nfe: int) -> dict[str, Any]:
         images = self.steps * self.batch
-        info = {"images": images, "teacher_evaluations": 2 * images, "weights_sha256": weights_sha256(student)}
-        return FittedStudent(sample, denoiser=function, seconds=seconds, info=info)
+        return {"images": images, "teacher_evaluations": 2 * images}
+
+    def evaluated(self, problem: Problem, student: nn.Module) -> Denoiser:
+        return ConsistencyFunction(student, problem.sigma_min)
+
+    def sampling(self, problem: Problem, nfe: int) -> Callable[[Denoiser, ShardNoise], Tensor]:
+        sigmas = make_grid(self.grid, nfe, problem.sigma_max, problem.sigma_min)[:-1]
+        return lambda denoiser, noise: jump(denoiser, sigmas, problem.sigma_min, noise)
 
     @staticmethod
-    def loss(teacher: Denoiser, levels: Tensor) -> Loss:
+    def loss(teacher: Denoiser, levels: Tensor) -> Consistency:
         """Between neighbours of `levels` (decreasing to σ_min)."""
-        pairs = torch.stack([levels[:-1], levels[1:]], dim=1)
+        return Consistency(teacher, torch.stack([levels[:-1], levels[1:]], dim=1), float(levels[-1]))
 
-        def loss(student: nn.Module, x0: Tensor, generator: torch.Generator) -> Tensor:
-            consistent = ConsistencyFunction(student, float(levels[-1]))
-            sigma, below = draw_levels(pairs, x0, generator)
-            x = noised(x0, sigma, generator)
-            with torch.no_grad():
-                target = consistent(heun_step(teacher, x, sigma, below), below.flatten())
-            c = PSEUDO_HUBER * math.sqrt(x0[0].numel())
-            square = (consistent(x, sigma.flatten()) - target).flatten(1).square().sum(1)
-            return (((square + c**2).sqrt() - c) / (sigma - below).flatten()).mean()
 
-        return loss
+def jump(function: Denoiser, sigmas: Tensor, end: float, noise: ShardNoise) -> Tensor:
+    """Jump from every level of `sigmas` to the end of the trajectory at `end`, noise put back between (algorithm 1)."""
+    x = function(sigmas[0] * noise.initial(), sigmas[0])
+    for sigma in sigmas[1:]:
+        x = function(x + (sigma**2 - end**2).sqrt() * noise.step(), sigma)
+    return x

@@ -88,6 +88,7 @@ class DEIS(ReverseSampler):
         of = VARIABLES[self.variable]
         u, knots = of(sigma), of(levels)
         own = torch.eye(len(levels), dtype=torch.bool)
-        factors = (u[:, None, None] - knots) / (knots[:, None] - knots)  # [node, j, k]; ℓ_j is their product over k ≠ j
+        apart = (knots[:, None] - knots).masked_fill(own, 1.0)  # a quotient 0/0 would spoil gradients
+        factors = (u[:, None, None] - knots) / apart  # [node, j, k]; ℓ_j is their product over k ≠ j
         lagrange = factors.masked_fill(own, 1.0).prod(2)
         return (weights * sigma) @ lagrange * half

@@ -6,25 +6,57 @@ What its training cost stands in the record of the fit.
 
 import hashlib
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from time import perf_counter
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from samplers.base import Problem, Sampler
+from samplers.base import Denoiser, FittedStudent, Problem, Sampler
 from samplers.cudnn import fastest_convolutions
 from samplers.errors import UserError
-from samplers.noise import stream
-from samplers.options import check_at_least, check_positive
+from samplers.noise import ShardNoise, stream
+from samplers.options import added, check_at_least, check_positive
 
 EXAMPLES, BYTES = 50_000, 1 << 33
 """Students learn from the first training examples of the split: so many at most, and no more than fill 8 GiB."""
+LOOK = 200
+"""Steps between two looks at whether the loss is finite, which wait for the device."""
 
-Loss = Callable[[nn.Module, Tensor, torch.Generator], Tensor]
-"""loss(student, x0, generator) -> a scalar; x0 [B, *shape] are clean examples."""
+
+class Objective(ABC):
+    """What a student is to make small: errors of it at random levels and noise, which are drawn apart.
+
+    The draws of a batch can so be shared out to processes, and what follows from them be recorded as a graph.
+    """
+
+    @abstractmethod
+    def draw(self, x0: Tensor, generator: torch.Generator, seen: int) -> tuple[Tensor, ...]:
+        """Draw what the errors on x0 [B, ...] depend on, after `seen` images of the training; [B, ...] each."""
+
+    @abstractmethod
+    def errors(self, student: nn.Module, *drawn: Tensor) -> Tensor:
+        """The errors of the student on what was drawn, [B] or [B, ...]; their mean is the loss."""
+
+    def __call__(self, student: nn.Module, x0: Tensor, generator: torch.Generator, seen: int = 0) -> Tensor:
+        return self.errors(student, *self.draw(x0, generator, seen)).mean()
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One of the trainings of a student: its first teacher is the denoiser, each later one the student before.
+
+    Attributes:
+        what: what is learned; with the options of the training the key under which the problem remembers it.
+        objective: of a student of this teacher.
+    """
+
+    what: str
+    objective: Callable[[Denoiser], Objective]
 
 
 @dataclass(frozen=True)
@@ -39,25 +71,73 @@ class Distillation(Sampler):
     Attributes:
         images: training examples that every student sees, repetitions counted.
         batch: of them at a time.
-        lr: learning rate of Adam at the start; it falls to zero linearly.
+        lr: learning rate of the optimiser at its highest.
         student_seed: seed of the training.
+        optimiser: `adam`, or `radam` (Liu et al. 2020, arXiv 1908.03265).
+        rate: the learning rate is `falling` linearly to zero from the start, or `constant`.
+        warmup: images over which it rises linearly before.
+        clip: largest norm of the gradient; 0 for any.
+        mirror: half of the images are mirrored.
+        average: decay of the moving average of the weights at every step, which then samples; 0 for the last weights.
+        dropout: probability, in a network that has it.
+        student: a student that was trained before (`python -m benchmark.train student`): a file, or the name of one
+            that comes with the problem. Empty: trained now, or remembered.
+
+    Class attributes:
+        betas: of the optimiser.
+        any_budget: whether a student serves other budgets than that for which it was trained.
     """
 
     family = "distilled"
+    betas: ClassVar[tuple[float, float]] = (0.9, 0.999)
+    any_budget: ClassVar[bool] = False
 
     images: int = 50_000
     batch: int = 128
     lr: float = 3e-4
     student_seed: int = 0
+    optimiser: Literal["adam", "radam"] = added("adam")
+    rate: Literal["falling", "constant"] = added("falling")
+    warmup: int = added(0)
+    clip: float = added(0.0)
+    mirror: bool = added(False)
+    average: float = added(0.0)
+    dropout: float = added(0.0)
+    student: str = added("")
 
     def __post_init__(self) -> None:
         super().__post_init__()
         check_at_least(self, 1, "images", "batch")
+        check_at_least(self, 0, "warmup", "clip")
         check_positive(self, "lr")
+        for name in ("average", "dropout"):
+            if not 0 <= getattr(self, name) < 1:
+                raise UserError(f"{name} must be at least 0 and below 1, got {getattr(self, name):g}")
+
+    @abstractmethod
+    def stages(self, problem: Problem, nfe: int) -> list[Stage]:
+        """Plan the trainings of a student for a budget of `nfe` evaluations, in their order."""
+
+    @abstractmethod
+    def cost(self, problem: Problem, nfe: int) -> dict[str, Any]:
+        """State what the trainings take, for the record: `images` seen, `teacher_evaluations` among it."""
+
+    @abstractmethod
+    def sampling(self, problem: Problem, nfe: int) -> Callable[[Denoiser, ShardNoise], Tensor]:
+        """How samples of one shard [S, ...] are drawn with the student's network."""
+
+    def evaluated(self, problem: Problem, student: nn.Module) -> Denoiser:
+        """What sampling evaluates of a student."""
+        return student
+
+    def fingerprint(self, problem: Problem) -> dict[str, Any]:
+        return {"student_sha256": problem.trained_hash(self.student)} if self.student else {}
 
     def suits(self, problem: Problem, nfe: int) -> None:
         if not problem.trainable:
             raise UserError(f"learns from a network, and the denoiser of {problem.name} is a formula")
+        if self.mirror and len(problem.shape) != 3:
+            raise UserError(f"mirror is for images, and a sample of {problem.name} is none")
 
     @property
     def steps(self) -> int:
@@ -68,19 +148,50 @@ class Distillation(Sampler):
         if nfe < 1:
             raise UserError(f"needs at least 1 evaluation, got {nfe}")
 
-    def train(self, problem: Problem, student: nn.Module, loss: Loss, what: str, progress: bool) -> float:
+    def fit(self, problem: Problem, nfe: int, progress: bool = False) -> FittedStudent:
+        self.check(nfe)
+        self.suits(problem, nfe)
+        if self.student:
+            student, facts = problem.trained(self.student)
+            self.check_trained(facts, nfe)
+            seconds, cost = float(facts["seconds"]), {**facts["cost"], "student": facts}
+        else:
+            student, seconds = self.learn(problem, nfe, progress)
+            cost = self.cost(problem, nfe)
+        network = self.evaluated(problem, student.requires_grad_(False))
+        info = {**cost, "weights_sha256": weights_sha256(student)}
+        return FittedStudent(self.sampling(problem, nfe), denoiser=network, seconds=seconds, info=info)
+
+    def check_trained(self, facts: dict[str, Any], nfe: int) -> None:
+        """Raise UserError where a student, of which its file says `facts`, cannot sample with `nfe` evaluations."""
+        if facts["method"] != self.title:
+            raise UserError(f"student {self.student} is of {facts['method']}, not of {self.title}")
+        if not self.any_budget and facts["nfe"] != nfe:
+            raise UserError(f"student {self.student} was trained for {facts['nfe']} evaluations, not for {nfe}")
+
+    def learn(self, problem: Problem, nfe: int, progress: bool) -> tuple[nn.Module, float]:
+        """Train a student, stage by stage, or remember it; with the seconds that its training took."""
+        student, teacher, seconds = new_student(problem), problem.denoiser, 0.0
+        for stage in self.stages(problem, nfe):
+            seconds += self.train(problem, student, stage.objective(teacher), stage.what, progress)
+            teacher = frozen(problem, student)
+        return student, seconds
+
+    def train(self, problem: Problem, student: nn.Module, loss: Objective, what: str, progress: bool) -> float:
         """Train `student` in place, or take the weights that this training gave before; the seconds that it took.
 
         Args:
-            what: what is learned; with the options of the training the key under which the problem remembers it.
+            what: see `Stage`.
 
         Raises:
             RuntimeError: the training diverged.
         """
         shapes = [(name, tuple(weight.shape)) for name, weight in student.named_parameters()]
+        changed = "".join(f"{name} {value}, " for name, value in self.settings().items())
         key = (
-            f"{what}, {self.images} images, batch {self.batch}, lr {self.lr}, seed {self.student_seed}, version "
-            f"{self.version}, levels from {problem.sigma_max} to {problem.sigma_min}, {problem.device.type}, {shapes}"
+            f"{what}, {self.images} images, batch {self.batch}, lr {self.lr}, seed {self.student_seed}, {changed}"
+            f"version {self.version}, levels from {problem.sigma_max} to {problem.sigma_min}, "
+            f"{problem.device.type}, {shapes}"
         )
 
         def learn() -> Tensor:
@@ -98,20 +209,62 @@ class Distillation(Sampler):
                 weight.copy_(values.reshape(weight.shape))
         return float(found[-1])
 
+    def settings(self) -> dict[str, Any]:
+        """Options of the training beyond the first ones, where they differ from those of this base."""
+        base = {name: getattr(Distillation, name) for name in OPTIONS_OF_TRAINING}
+        return {name: getattr(self, name) for name in OPTIONS_OF_TRAINING if getattr(self, name) != base[name]}
+
     @torch.enable_grad()
-    def _descend(self, problem: Problem, student: nn.Module, loss: Loss, what: str, progress: bool) -> None:
-        count = min(EXAMPLES, max(BYTES // (4 * math.prod(problem.shape)), 1))
-        examples = problem.examples("train", count).to(problem.device, problem.dtype)
+    def _descend(self, problem: Problem, student: nn.Module, loss: Objective, what: str, progress: bool) -> None:
+        examples = self.examples(problem)
         seed = stream("distillation", what, self.student_seed).initial_seed()
         generator = torch.Generator(problem.device).manual_seed(seed)
-        optimizer = torch.optim.Adam(student.parameters(), self.lr, fused=problem.device.type == "cuda")
+        weights = list(student.parameters())
+        averages = [weight.detach().clone() for weight in weights]
+        optimiser = self.make_optimiser(weights)
+        seeds = torch.zeros(self.batch, dtype=torch.int64, device=problem.device)
+        set_dropout(student, self.dropout, seeds)
         with fastest_convolutions():
             for step in tqdm(range(self.steps), what, leave=False, disable=not progress):
-                optimizer.param_groups[0]["lr"] = self.lr * (1 - step / self.steps)
+                optimiser.param_groups[0]["lr"] = self.learning_rate(step)
                 chosen = torch.randint(len(examples), (self.batch,), generator=generator, device=problem.device)
-                optimizer.zero_grad()
-                loss(student, examples[chosen], generator).backward()
-                optimizer.step()
+                x0 = mirrored(examples[chosen], generator) if self.mirror else examples[chosen]
+                if self.dropout:
+                    seeds.random_(2**31, generator=generator)
+                optimiser.zero_grad()
+                value = loss(student, x0, generator, step * self.batch)
+                value.backward()
+                if step % LOOK == 0 and not value.isfinite():
+                    raise RuntimeError(f"{what}: the training diverged at lr = {self.lr:g}, in step {step}")
+                if self.clip:
+                    nn.utils.clip_grad_norm_(weights, self.clip)
+                optimiser.step()
+                if self.average:
+                    torch._foreach_lerp_(averages, [weight.detach() for weight in weights], 1 - self.average)
+        set_dropout(student, 0.0, seeds)
+        if self.average:
+            with torch.no_grad():
+                torch._foreach_copy_(list[Tensor](weights), averages)
+
+    def examples(self, problem: Problem) -> Tensor:
+        """What batches are drawn from, [N, ...], on the problem's device: the training examples."""
+        count = min(EXAMPLES, max(BYTES // (4 * math.prod(problem.shape)), 1))
+        return problem.examples("train", count).to(problem.device, problem.dtype)
+
+    def make_optimiser(self, weights: list[nn.Parameter]) -> torch.optim.Optimizer:
+        """Make the optimiser of a student's weights."""
+        if self.optimiser == "radam":
+            return torch.optim.RAdam(weights, self.lr, betas=self.betas)
+        return torch.optim.Adam(weights, self.lr, betas=self.betas, fused=weights[0].is_cuda)
+
+    def learning_rate(self, step: int) -> float:
+        """The learning rate of a step."""
+        rate = self.lr * (1 - step / self.steps) if self.rate == "falling" else self.lr
+        return rate * min(1.0, (step + 1) * self.batch / self.warmup) if self.warmup else rate
+
+
+OPTIONS_OF_TRAINING = ("optimiser", "rate", "warmup", "clip", "mirror", "average", "dropout")
+"""Those that came after the first students."""
 
 
 def new_student(problem: Problem) -> nn.Module:
@@ -124,6 +277,25 @@ def frozen(problem: Problem, student: nn.Module) -> nn.Module:
     copy = new_student(problem)
     copy.load_state_dict(student.state_dict())
     return copy.requires_grad_(False)
+
+
+def set_dropout(student: nn.Module, rate: float, seeds: Tensor) -> None:
+    """Let the student drop values by the seeds [B] that its images then have; `rate` 0 for no dropout.
+
+    Raises:
+        UserError: its network has none.
+    """
+    networks: list[Any] = [module for module in student.modules() if hasattr(module, "set_dropout")]
+    if rate and not networks:
+        raise UserError("dropout is for networks of this project alone: set it to 0")
+    for network in networks:
+        network.set_dropout(rate, seeds)
+
+
+def mirrored(x0: Tensor, generator: torch.Generator) -> Tensor:
+    """Images x0 [B, C, H, W], each mirrored from left to right with probability 1/2."""
+    flip = torch.rand(len(x0), generator=generator, device=x0.device) < 0.5
+    return torch.where(flip.reshape(-1, *[1] * (x0.ndim - 1)), x0.flip(-1), x0)
 
 
 def noised(x0: Tensor, sigma: Tensor, generator: torch.Generator) -> Tensor:

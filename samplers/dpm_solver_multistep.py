@@ -4,12 +4,11 @@ from abc import abstractmethod
 from dataclasses import dataclass
 from typing import ClassVar
 
-import torch
 from torch import Tensor
 
 from samplers.base import Denoiser, ReverseSampler
 from samplers.dpm_solver import LOG_SNR, PLUS_PLUS
-from samplers.exponential import DATA, NOISE, Exponential, falling_orders
+from samplers.exponential import DATA, NOISE, Exponential, Number, falling_orders, log_snr
 from samplers.noise import ShardNoise
 from samplers.options import check_at_least
 from samplers.registry import register
@@ -52,7 +51,7 @@ class Multistep(ReverseSampler):
     def integrate(self, denoiser: Denoiser, x: Tensor, sigmas: Tensor, noise: ShardNoise) -> Tensor:
         steps = len(sigmas) - 1
         orders = falling_orders(self.order, steps, steps < self.lower_order_final)
-        lambdas = (-torch.log(sigmas)).tolist()
+        lambdas = log_snr(sigmas)
         past: list[Tensor] = []  # newest first
         for i, order in enumerate(orders):
             past = [self.form.model(denoiser, x, sigmas[i]), *past[: self.order - 1]]
@@ -62,7 +61,7 @@ class Multistep(ReverseSampler):
         return x
 
     @abstractmethod
-    def step(self, x: Tensor, sigma: Tensor, sigma_next: Tensor, m: list[Tensor], r: list[float]) -> Tensor:
+    def step(self, x: Tensor, sigma: Tensor, sigma_next: Tensor, m: list[Tensor], r: list[Number]) -> Tensor:
         """One step from the outputs m, newest first, and the lengths r of the steps between them over the new one's."""
 
 
@@ -72,7 +71,7 @@ class Multistep2(Multistep):
 
     order: ClassVar[int] = 2
 
-    def step(self, x: Tensor, sigma: Tensor, sigma_next: Tensor, m: list[Tensor], r: list[float]) -> Tensor:
+    def step(self, x: Tensor, sigma: Tensor, sigma_next: Tensor, m: list[Tensor], r: list[Number]) -> Tensor:
         if len(m) == 1 or sigma_next == 0:
             return self.form.step(x, sigma, sigma_next, m[0])
         return self.form.step(x, sigma, sigma_next, m[0] + (m[0] - m[1]) / (2 * r[0]))
@@ -96,7 +95,7 @@ class Multistep3(Multistep2):
     def convergence(self) -> int | None:
         return 3 if self.exact_d2 else 2
 
-    def step(self, x: Tensor, sigma: Tensor, sigma_next: Tensor, m: list[Tensor], r: list[float]) -> Tensor:
+    def step(self, x: Tensor, sigma: Tensor, sigma_next: Tensor, m: list[Tensor], r: list[Number]) -> Tensor:
         if len(m) < 3 or sigma_next == 0:
             return super().step(x, sigma, sigma_next, m, r)
         newer, older = (m[0] - m[1]) / r[0], (m[1] - m[2]) / r[1]

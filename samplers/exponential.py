@@ -14,10 +14,30 @@ with h the length of the step in λ, counted negative for data prediction.
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
+import torch
 from torch import Tensor
 
 from samplers.base import Denoiser
+
+Number = Any
+"""A coefficient: a float, or a tensor [] where gradients are to flow through the levels that it comes from."""
+
+
+def number(value: Tensor) -> Number:
+    """A tensor [] as a coefficient."""
+    return value if value.requires_grad else float(value)
+
+
+def expm1(h: Number) -> Number:
+    """e^h − 1."""
+    return h.expm1() if isinstance(h, Tensor) else math.expm1(h)
+
+
+def log_snr(sigmas: Tensor) -> list[Number]:
+    """λ = −log σ of every level."""
+    return [number(value) for value in -torch.log(sigmas)]
 
 
 @dataclass(frozen=True)
@@ -35,10 +55,11 @@ class Exponential:
         x0 = denoiser(x, sigma)
         return x0 if self.data else (x - x0) / sigma
 
-    def linear(self, sigma: Tensor, sigma_next: Tensor) -> tuple[float, float, float]:
+    def linear(self, sigma: Tensor, sigma_next: Tensor) -> tuple[Number, Number, Number]:
         """keep, gain and the signed h of a step to σ_next > 0."""
-        now, then = float(sigma), float(sigma_next)
-        h = math.log(now / then)
+        now, then = number(sigma), number(sigma_next)
+        ratio = now / then
+        h = ratio.log() if isinstance(ratio, Tensor) else math.log(ratio)
         return (then / now, 1.0, -h) if self.data else (1.0, then, h)
 
     def step(
@@ -63,9 +84,9 @@ class Exponential:
         return x
 
 
-def phi(h: float, count: int) -> list[float]:
+def phi(h: Number, count: int) -> list[Number]:
     """φ1 to φ_count at h: φ1 = e^h − 1, φ_{k+1} = φ_k/h − 1/k!."""
-    found = [math.expm1(h)]
+    found = [expm1(h)]
     for k in range(1, count):
         found.append(found[-1] / h - 1 / math.factorial(k))
     return found

@@ -1,32 +1,33 @@
 """Progressive distillation: every student takes one step where its teacher takes two."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
-from samplers.base import Denoiser, FittedStudent, Problem
-from samplers.distillation import Distillation, Loss, draw_levels, frozen, new_student, noised, weights_sha256
+from samplers.base import Denoiser, Problem
+from samplers.denoisers import prepared
+from samplers.distillation import Distillation, Objective, Stage, draw_levels, noised
 from samplers.errors import UserError
 from samplers.noise import ShardNoise
-from samplers.options import check_at_least
+from samplers.options import added, check_at_least
 from samplers.registry import register
 
 
-def cosine_grid(steps: int, sigma_max: float) -> Tensor:
-    """σ(t) = tan(πt/2), the cosine schedule, at steps + 1 equal times from σ_max down to 0; float64 [steps + 1].
+def cosine_grid(steps: int, sigma_max: float, sigma_min: float = 0.0) -> Tensor:
+    """σ(t) = tan(πt/2), the cosine schedule, at steps + 1 equal times from σ_max to σ_min; float64 [steps + 1].
 
-    Every second level of a grid of 2N steps is the grid of N steps, which halving the steps needs.
+    The last step goes to 0 all the same. Every second level of a grid of 2N steps is the grid of N steps, which halving
+    the steps needs.
     """
-    return torch.tan(math.atan(sigma_max) * torch.linspace(1, 0, steps + 1, dtype=torch.float64))
-
-
-def lowest_level(steps: int, problem: Problem) -> float:
-    """The last σ at which so many steps from the problem's σ_max ask a denoiser."""
-    return float(cosine_grid(steps, problem.sigma_max)[-2])
+    start, stop = math.atan(sigma_max), math.atan(sigma_min)
+    grid = torch.tan(stop + (start - stop) * torch.linspace(1, 0, steps + 1, dtype=torch.float64))
+    grid[-1] = 0
+    return grid
 
 
 def ddim_step(denoiser: Denoiser, x: Tensor, sigma: Tensor, sigma_next: Tensor) -> Tensor:
@@ -45,6 +46,30 @@ def progressive_target(teacher: Denoiser, x: Tensor, sigma: Tensor, middle: Tens
     return (landed - ratio * x) / (1 - ratio)
 
 
+@dataclass(frozen=True)
+class Halving(Objective):
+    """One DDIM step of the student in the place of two of the teacher's (algorithm 2).
+
+    Attributes:
+        teacher: what takes two steps.
+        levels: where a step of the student begins, has its middle, and ends, [steps, 3].
+    """
+
+    teacher: Denoiser
+    levels: Tensor
+
+    def draw(self, x0: Tensor, generator: torch.Generator, seen: int) -> tuple[Tensor, ...]:
+        sigma, middle, end = draw_levels(self.levels, x0, generator)
+        return noised(x0, sigma, generator), sigma, middle, end
+
+    def errors(self, student: nn.Module, *drawn: Tensor) -> Tensor:
+        x, sigma, middle, end = drawn
+        with torch.no_grad():
+            target = progressive_target(self.teacher, x, sigma, middle, end)
+        weight = (1 / sigma**2).clamp(min=1)
+        return weight * (student(x, sigma.flatten()) - target) ** 2
+
+
 @register("progressive-distillation")
 @dataclass(frozen=True)
 class ProgressiveDistillation(Distillation):
@@ -54,23 +79,48 @@ class ProgressiveDistillation(Distillation):
     or fewer where these would ask it below its lowest level. Levels follow the cosine schedule, the loss in x0 is
     weighted by the truncated SNR, max(1/σ², 1) (section 4).
 
+    The authors' networks know levels from e^10 down to e^-10; the preset's schedule runs over those of the denoiser.
+
     Attributes:
         teacher: the fewest steps of the first teacher, where the denoiser's levels allow so many.
+        schedule: equal times end at σ = 0 (`to-zero`), so that many steps ask for levels below the lowest; or at the
+            lowest level (`to-lowest`), from which the last step goes to 0, as in the authors' code.
+        clamp: x0 is held to the data's range, [-1, 1], in every step of sampling, as in the authors' code.
     """
 
     title = "progressive distillation"
     summary = "students that halve the steps of DDIM, again and again"
     paper = "Salimans, Ho 2022, arXiv 2202.00512"
+    preset = {
+        "teacher": 8192,
+        "schedule": "to-lowest",
+        "images": 6_400_000,
+        "batch": 128,
+        "lr": 5e-5,
+        "clip": 1.0,
+        "mirror": True,
+        "clamp": True,
+    }
 
     teacher: int = 64
+    schedule: Literal["to-zero", "to-lowest"] = added("to-zero")
+    clamp: bool = added(False)
 
     def __post_init__(self) -> None:
         super().__post_init__()
         check_at_least(self, 2, "teacher")
 
+    def grid(self, steps: int, problem: Problem) -> Tensor:
+        """The levels of so many steps, from the problem's σ_max to 0; float64 [steps + 1]."""
+        return cosine_grid(steps, problem.sigma_max, problem.sigma_min if self.schedule == "to-lowest" else 0.0)
+
+    def allows(self, steps: int, problem: Problem) -> bool:
+        """Whether so many steps ask for no level below the denoiser's lowest."""
+        return float(self.grid(steps, problem)[-2]) >= problem.sigma_min
+
     def suits(self, problem: Problem, nfe: int) -> None:
         super().suits(problem, nfe)
-        if lowest_level(2 * nfe, problem) < problem.sigma_min:
+        if not self.allows(2 * nfe, problem):
             raise UserError(
                 f"would ask the denoiser of {problem.name} below its σ_min = {problem.sigma_min:g} in {2 * nfe} steps, "
                 f"the fewest that a teacher of {nfe} takes"
@@ -79,44 +129,39 @@ class ProgressiveDistillation(Distillation):
     def chain(self, problem: Problem, nfe: int) -> list[int]:
         """The steps of the students, decreasing to `nfe`."""
         steps = [nfe]
-        while 2 * steps[0] < self.teacher and lowest_level(4 * steps[0], problem) >= problem.sigma_min:
+        while 2 * steps[0] < self.teacher and self.allows(4 * steps[0], problem):
             steps.insert(0, 2 * steps[0])
         return steps
 
-    def fit(self, problem: Problem, nfe: int, progress: bool = False) -> FittedStudent:
-        self.check(nfe)
-        self.suits(problem, nfe)
-        teacher: Denoiser = problem.denoiser
-        student, chain, seconds = new_student(problem), self.chain(problem, nfe), 0.0
-        for steps in chain:
-            loss = self.loss(teacher, cosine_grid(2 * steps, problem.sigma_max).to(problem.device))
-            what = f"progressive distillation from {2 * chain[0]} to {steps} steps"
-            seconds += self.train(problem, student, loss, what, progress)
-            teacher = frozen(problem, student)
-        grid = cosine_grid(nfe, problem.sigma_max)
+    def stages(self, problem: Problem, nfe: int) -> list[Stage]:
+        chain = self.chain(problem, nfe)
+        schedule = f" on the schedule {self.schedule}" if self.schedule != "to-zero" else ""
+
+        def stage(steps: int) -> Stage:
+            grid = self.grid(2 * steps, problem).to(problem.device)
+            what = f"progressive distillation from {2 * chain[0]} to {steps} steps{schedule}"
+            return Stage(what, lambda teacher: self.loss(teacher, grid))
+
+        return [stage(steps) for steps in chain]
+
+    def cost(self, problem: Problem, nfe: int) -> dict[str, Any]:
+        chain = self.chain(problem, nfe)
+        images = self.steps * self.batch * len(chain)
+        return {"students": chain, "images": images, "teacher_evaluations": 2 * images}
+
+    def sampling(self, problem: Problem, nfe: int) -> Callable[[Denoiser, ShardNoise], Tensor]:
+        grid = self.grid(nfe, problem)
 
         def sample(denoiser: Denoiser, noise: ShardNoise) -> Tensor:
+            held = prepared(denoiser, self.clamp, afs=False)
             x = problem.sigma_max * noise.initial()
             for sigma, sigma_next in pairwise(grid):
-                x = ddim_step(denoiser, x, sigma, sigma_next)
+                x = ddim_step(held, x, sigma, sigma_next)
             return x
 
-        images = self.steps * self.batch * len(chain)
-        info: dict[str, Any] = {"students": chain, "images": images, "teacher_evaluations": 2 * images}
-        info["weights_sha256"] = weights_sha256(student)
-        return FittedStudent(sample, denoiser=teacher, seconds=seconds, info=info)
+        return sample
 
     @staticmethod
-    def loss(teacher: Denoiser, grid: Tensor) -> Loss:
+    def loss(teacher: Denoiser, grid: Tensor) -> Halving:
         """Of a student that takes half the steps of `teacher` on `grid` [2·steps + 1]."""
-        levels = torch.stack([grid[:-2:2], grid[1:-1:2], grid[2::2]], dim=1)
-
-        def loss(student: nn.Module, x0: Tensor, generator: torch.Generator) -> Tensor:
-            sigma, middle, end = draw_levels(levels, x0, generator)
-            x = noised(x0, sigma, generator)
-            with torch.no_grad():
-                target = progressive_target(teacher, x, sigma, middle, end)
-            weight = (1 / sigma**2).clamp(min=1)
-            return (weight * (student(x, sigma.flatten()) - target) ** 2).mean()
-
-        return loss
+        return Halving(teacher, torch.stack([grid[:-2:2], grid[1:-1:2], grid[2::2]], dim=1))

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from samplers.base import Denoiser, ReverseSampler
-from samplers.exponential import DATA, NOISE, falling_orders, phi
+from samplers.exponential import DATA, NOISE, Number, expm1, falling_orders, log_snr, phi
 from samplers.noise import ShardNoise
 from samplers.registry import register
 
@@ -50,7 +50,7 @@ class UniPC(ReverseSampler):
     def integrate(self, denoiser: Denoiser, x: Tensor, sigmas: Tensor, noise: ShardNoise) -> Tensor:
         form = DATA if self.prediction == "data" else NOISE
         orders = falling_orders(self.order, len(sigmas) - 1, self.lower_order_final)
-        lambdas = (-torch.log(sigmas)).tolist()
+        lambdas = log_snr(sigmas)
         past = [form.model(denoiser, x, sigmas[0])]  # newest first
         for i, order in enumerate(orders):
             m = past[0]
@@ -67,7 +67,7 @@ class UniPC(ReverseSampler):
                 past = [m_next, *past[: self.order - 1]]
         return x
 
-    def residual(self, h: float, r: list[float], slopes: list[Tensor]) -> Tensor | float:
+    def residual(self, h: Number, r: list[Number], slopes: list[Tensor]) -> Tensor | float:
         """B(h) Σ ρ_k D_k/r_k with the ρ that meet the order conditions; for one point ρ = 1/2, as in the official code.
 
         B cancels where ρ is solved for, so that the variants differ in updates with one point alone.
@@ -75,8 +75,15 @@ class UniPC(ReverseSampler):
         if not r:
             return 0.0
         if len(r) == 1:
-            return (h if self.variant == "bh1" else math.expm1(h)) / 2 * slopes[0]
-        powers = np.vander(r, increasing=True).T
-        moments = [math.factorial(k) * f for k, f in enumerate(phi(h, len(r) + 1)) if k > 0]
-        weights = np.linalg.solve(powers, moments).tolist()
+            return (h if self.variant == "bh1" else expm1(h)) / 2 * slopes[0]
+        weights = solve_powers(r, [math.factorial(k) * f for k, f in enumerate(phi(h, len(r) + 1)) if k > 0])
         return sum((w * slope for w, slope in zip(weights[1:], slopes[1:], strict=True)), weights[0] * slopes[0])
+
+
+def solve_powers(r: list[Number], moments: list[Number]) -> list[Number]:
+    """The weights w with Σ_k w_k r_k^j = moments[j] for every power j from 0 on."""
+    if any(isinstance(value, Tensor) for value in (*r, *moments)):
+        points = torch.stack([torch.as_tensor(value, dtype=torch.float64) for value in r])
+        powers = torch.stack([points**j for j in range(len(r))])
+        return list(torch.linalg.solve(powers, torch.stack(moments)).unbind())
+    return np.linalg.solve(np.vander(r, increasing=True).T, moments).tolist()

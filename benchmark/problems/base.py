@@ -7,6 +7,7 @@ from typing import Any, ClassVar, Literal, Self
 import torch
 from torch import Tensor, nn
 
+from benchmark.networks.students import open_student, student_hash
 from benchmark.records.cache import cache_folder, cached
 from samplers.noise import stream
 
@@ -106,6 +107,25 @@ class Problem(ABC):
     def student(self) -> nn.Module:
         """A copy of a trainable denoiser: a module on its device, called like it."""
         raise NotImplementedError(f"{self.name}: the denoiser is no network")
+
+    def trained(self, source: str) -> tuple[nn.Module, dict[str, Any]]:
+        """A student that was trained before, on the problem's device, and what its file says of the training.
+
+        Args:
+            source: a file that `python -m benchmark.train student` wrote, or the name of one that the suite ships.
+
+        Raises:
+            UserError: it cannot be used, or is of another problem.
+        """
+        return open_student(self.name, source, self.device)
+
+    def trained_hash(self, source: str) -> str:
+        """SHA-256 of a student's file.
+
+        Raises:
+            UserError: it cannot be read.
+        """
+        return student_hash(self.name, source)
 
     def fingerprint(self) -> dict[str, Any]:
         """Hashes of data and checkpoints that determine the outcome beyond the options."""

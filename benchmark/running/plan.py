@@ -100,7 +100,12 @@ class Run:
                 "options": dict(self.problem_options),
                 "fingerprint": self.problem.fingerprint(),
             },
-            "sampler": {"name": self.entry.name, "options": self.options, "version": self.sampler.revision},
+            "sampler": {
+                "name": self.entry.name,
+                "options": self.options,
+                "version": self.sampler.revision,
+                **self.sampler.fingerprint(self.problem),
+            },
             "nfe": self.nfe,
             "seed": self.seed,
             "samples": self.samples,
