@@ -62,14 +62,14 @@ def lock() -> str:
 
 
 def test_processes_have_one_thread_and_leave_interrupts_alone():
-    before = os.environ.get("OMP_NUM_THREADS")
+    before, handler = os.environ.get("OMP_NUM_THREADS"), signal.getsignal(signal.SIGINT)
     with processes(2) as pool:
         handlers = [pool.submit(signal.getsignal, signal.SIGINT) for _ in range(4)]
         assert {handler.result() for handler in handlers} == {signal.SIG_IGN}
         assert pool.submit(threads).result() == "1"
         assert pool.submit(lock).result() == "RLock", "tqdm's own leaves semaphores behind where a process is ended"
     assert os.environ.get("OMP_NUM_THREADS") == before
-    assert signal.getsignal(signal.SIGINT) is not signal.SIG_IGN
+    assert signal.getsignal(signal.SIGINT) is handler
 
 
 def test_processes_end_at_once_where_the_block_fails():
@@ -82,11 +82,72 @@ def test_processes_end_at_once_where_the_block_fails():
     assert time.monotonic() - begun < 30
 
 
+def start(command):
+    """A command in a process group of its own that takes Ctrl-C, whatever this process was started with."""
+    return subprocess.Popen(
+        command,
+        stderr=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
+
+
+@pytest.mark.skipif(os.name != "posix", reason="sends signals")
+def test_ctrl_c_while_a_command_imports_is_one_line():
+    code = "import benchmark, os, signal; os.kill(os.getpid(), signal.SIGINT); import time; time.sleep(30)"
+    command = start([sys.executable, "-c", f"import sys; sys.argv = ['-m']; {code}"])
+    _, said = command.communicate(timeout=60)
+    assert command.returncode in (130, -signal.SIGINT)
+    assert said == "interrupted: the same command begins anew\n"
+
+
+PARENT = """
+import multiprocessing, os, time
+from benchmark.running.executors import processes
+
+if __name__ == "__main__":
+    with processes(2) as pool:
+        pool.submit(os.getpid).result()
+        print(*(child.pid for child in multiprocessing.active_children()), flush=True)
+        pool.submit(time.sleep, 600)
+        time.sleep(600)
+"""
+
+
+def alive(pid):
+    """Whether a process runs still; one that has ended and is not yet waited for does not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="looks processes up in /proc")
+@pytest.mark.parametrize("by", [signal.SIGTERM, signal.SIGKILL, signal.SIGHUP])
+def test_processes_end_with_their_parent(by, tmp_path):
+    (tmp_path / "parent.py").write_text(PARENT)
+    environment = {**os.environ, "PYTHONPATH": str(Path.cwd())}
+    parent = subprocess.Popen(
+        [sys.executable, tmp_path / "parent.py"], stdout=subprocess.PIPE, text=True, env=environment
+    )
+    children = [int(pid) for pid in parent.stdout.readline().split()]
+    assert len(children) >= 2 and all(alive(pid) for pid in children)
+    parent.send_signal(by)
+    parent.wait(timeout=60)
+    parent.stdout.close()
+    until = time.monotonic() + 60
+    while any(alive(pid) for pid in children) and time.monotonic() < until:
+        time.sleep(0.05)
+    assert not any(alive(pid) for pid in children)
+
+
 @pytest.mark.skipif(os.name != "posix", reason="sends a signal to a process group")
 def test_an_interrupted_report_says_so_in_one_line(tmp_path):
     results = Path(__file__).parents[2] / "results"
     command = [sys.executable, "-m", "benchmark.report", "--results", str(results), "--out", str(tmp_path)]
-    report = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    report = start(command)
     while not (tmp_path / "figures").exists() and report.poll() is None:
         time.sleep(0.01)
     time.sleep(1)  # its processes have been started, and import

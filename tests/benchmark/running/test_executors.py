@@ -1,11 +1,13 @@
 """Work is done on all items, in this process or in others, and what is shared stays together."""
 
 import os
+import signal
 from functools import partial
 
 import pytest
 
 from benchmark.running.executors import carry_out
+from samplers.errors import UserError
 
 GROUPS = [[1, 2, 3], [4], [5, 6]]
 
@@ -48,6 +50,29 @@ def test_a_process_makes_work_that_cannot_be_sent():
     unsendable = lambda number: (number, 10 * number)  # noqa: E731
     for jobs in (1, 2):
         assert sorted(carry_out(unsendable, GROUPS, jobs, scaling)) == [(n, 10 * n) for n in range(1, 7)]
+
+
+def killed_once(folder, number):
+    """Item 5 kills its process the first time; item 6 always, where the folder says so."""
+    flag = folder / str(number)
+    if number == 5 and not flag.exists():
+        flag.touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    if number == 6 and (folder / "always").exists():
+        os.kill(os.getpid(), signal.SIGKILL)
+    return number
+
+
+def test_a_killed_process_costs_the_work_in_its_hands_alone(tmp_path, capfd):
+    found = list(carry_out(partial(killed_once, tmp_path), GROUPS, 2))
+    assert sorted(found) == [1, 2, 3, 4, 5, 6]
+    assert "note: a process was killed; its work begins anew" in capfd.readouterr().err
+
+
+def test_processes_that_are_killed_again_and_again_end_it_in_one_line(tmp_path):
+    (tmp_path / "always").touch()
+    with pytest.raises(UserError, match="killed again and again"):
+        list(carry_out(partial(killed_once, tmp_path), GROUPS, 2))
 
 
 @pytest.mark.parametrize("jobs", [1, 2])
