@@ -20,7 +20,26 @@ LOG_SNR = {"grid": "log-snr"}  # their code: "recommended for low-resolution ima
 
 
 @dataclass(frozen=True)
-class Singlestep(ReverseSampler):
+class DPMSolver(ReverseSampler):
+    """Base of the exponential integrators in λ, singlestep and multistep.
+
+    Class attributes:
+        order: of a full step.
+        form: noise or data prediction.
+    """
+
+    family = "plain"
+    preset = LOG_SNR
+    order: ClassVar[int]
+    form: ClassVar[Exponential] = NOISE
+
+    @property
+    def convergence(self) -> int | None:
+        return self.order
+
+
+@dataclass(frozen=True)
+class Singlestep(DPMSolver):
     """Steps of up to three evaluations each, independent of each other.
 
     Every step but the last is of full order; the last is of the order that the budget leaves, so that it is spent
@@ -32,23 +51,11 @@ class Singlestep(ReverseSampler):
             grid, inner levels halfway in λ, or at a third and two thirds. `code`, as in the official code: one after
             the other the levels of a grid with an interval for each evaluation. On the log-SNR grid that code does as
             the paper does, and so does `code`.
-
-    Class attributes:
-        order: of a full step.
-        form: noise or data prediction.
     """
 
-    family = "plain"
     paper = SOLVER
-    preset = LOG_SNR
-    order: ClassVar[int]
-    form: ClassVar[Exponential] = NOISE
 
     spacing: Literal["equal", "code"] = added("equal")
-
-    @property
-    def convergence(self) -> int | None:
-        return self.order
 
     def cost(self, intervals: int) -> int:
         """The least that so many steps take: the last one of first order."""

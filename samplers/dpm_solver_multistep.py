@@ -6,9 +6,9 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from samplers.base import Denoiser, ReverseSampler
-from samplers.dpm_solver import LOG_SNR, PLUS_PLUS
-from samplers.exponential import DATA, NOISE, Exponential, Number, falling_orders, log_snr
+from samplers.base import Denoiser
+from samplers.dpm_solver import PLUS_PLUS, DPMSolver
+from samplers.exponential import DATA, Number, falling_orders, log_snr
 from samplers.noise import ShardNoise
 from samplers.options import check_at_least
 from samplers.registry import register
@@ -17,33 +17,21 @@ OFFICIAL = f"{PLUS_PLUS}, and their code"  # the papers have only 2M with data p
 
 
 @dataclass(frozen=True)
-class Multistep(ReverseSampler):
-    """One evaluation a step; the outputs of earlier steps give the derivatives. The order grows from 1.
+class Multistep(DPMSolver):
+    """One evaluation a step; the outputs of `order` - 1 earlier steps give the derivatives. The order grows from 1.
 
     Attributes:
         lower_order_final: the order falls to 1 over the last steps on grids of fewer intervals than this (a step to
             σ = 0 counts): 10 in the official code, 15 in diffusers, 0 for never.
-
-    Class attributes:
-        order: how many outputs are combined.
-        form: noise or data prediction.
     """
 
-    family = "plain"
     paper = OFFICIAL
-    preset = LOG_SNR
-    order: ClassVar[int]
-    form: ClassVar[Exponential] = NOISE
 
     lower_order_final: int = 10
 
     def __post_init__(self) -> None:
         super().__post_init__()
         check_at_least(self, 0, "lower_order_final")
-
-    @property
-    def convergence(self) -> int | None:
-        return self.order
 
     def cost(self, intervals: int) -> int:
         return intervals

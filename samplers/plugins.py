@@ -112,6 +112,17 @@ class Registry(Generic[T]):
             raise TypeError(f"module {point.value} registers no {self.kind}")
 
 
+def plug_in_of(kind: type[T], register: Callable[[T], object]) -> Callable[[str, object], None]:
+    """Make the `plug_in` of a registry of objects of class `kind`, each of which says its name itself."""
+
+    def plug_in(name: str, loaded: object) -> None:
+        if not isinstance(loaded, kind):
+            raise TypeError(f"is a {type(loaded).__name__}, not a {kind.__name__}")
+        register(loaded)
+
+    return plug_in
+
+
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """Word a hint to append to an error: the nearest known words, or all of them where they are few."""
     known = list(known)

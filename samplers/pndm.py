@@ -34,8 +34,8 @@ class PNDM(ReverseSampler):
     paper = "Liu, Ren, Lin, Zhao 2022, arXiv 2202.09778"
     family = "plain"
     preset = {"grid": "ddpm-uniform"}
-    history: ClassVar[int]
-    warm_up: ClassVar[tuple[int, int]]
+    history: ClassVar[int] = 4
+    warm_up: ClassVar[tuple[int, int]] = (1, 2)
 
     @property
     def convergence(self) -> int | None:
@@ -75,7 +75,6 @@ class SPNDM(PNDM):
     summary = "pseudo linear multistep of 2 noise predictions"
     least = 4
     history = 2
-    warm_up = (1, 2)
 
 
 @register("plms")
@@ -88,8 +87,6 @@ class PLMS(PNDM):
     title = "PLMS"
     summary = "pseudo linear multistep of 4 noise predictions without Runge–Kutta warm-up"
     least = 4
-    history = 4
-    warm_up = (1, 2)
 
 
 @register("ipndm")
@@ -100,7 +97,6 @@ class IPNDM(PNDM):
     summary = "pseudo linear multistep of up to 4 noise predictions, without warm-up"
     paper = "Zhang, Chen 2023, arXiv 2204.13902"
     least = 3
-    history = 4
     warm_up = (0, 1)
 
 
@@ -114,7 +110,6 @@ class FPNDM(PNDM):
     title = "F-PNDM"
     summary = "pseudo linear multistep of 4 noise predictions after 3 Runge–Kutta steps"
     least = 14
-    history = 4
     warm_up = (3, 4)
 
     def start(self, denoiser: Denoiser, x: Tensor, eps: Tensor, sigma: Tensor, sigma_next: Tensor) -> Tensor:

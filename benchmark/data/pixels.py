@@ -5,10 +5,10 @@ from torch import Tensor
 
 
 def to_pixels(images: Tensor) -> Tensor:
-    """Images in [−1, 1] as bytes, rounded; of any shape."""
+    """Round images in [−1, 1] to the bytes that they are stored as, uint8; of any shape."""
     return (images * 127.5 + 127.5).round().clamp(0, 255).to(torch.uint8)
 
 
 def from_pixels(pixels: Tensor) -> Tensor:
-    """Bytes as images float32 in [−1, 1]; of any shape."""
+    """Turn bytes into images in [−1, 1], float32; of any shape."""
     return pixels.float() / 127.5 - 1

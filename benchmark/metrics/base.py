@@ -1,6 +1,6 @@
 """What metrics give: estimates with their uncertainty, and how each is shown."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from samplers.errors import UserError
@@ -58,6 +58,30 @@ class Quantity:
     network: Literal["features", "classifier"] | None = None
     customary: str = ""
 
+    def in_features(self, key: str, label: str, meaning: str, column: int | None = None) -> "Quantity":
+        """Declare the same value in any network's features, since only those of FID give it this quantity's name."""
+        return replace(
+            self,
+            key=key,
+            label=label,
+            meaning=meaning,
+            column=column,
+            network="features",
+            customary=self.key,
+        )
+
     def key_with(self, network: str, fid: bool) -> str:
         """Name the value after its network: `fid` with the features of FID, else `fd[mobilenet_v2]`."""
         return (self.customary or self.key) if fid else f"{self.key}[{network}]"
+
+
+def declare_share(
+    key: str, label: str, meaning: str, better: Literal["lower", "higher"] | None = None, column: int | None = None
+) -> Quantity:
+    """Declare a share in [0, 1], shown in percent."""
+    return Quantity(key=key, label=label, better=better, rate=True, meaning=meaning, column=column)
+
+
+def declare_distance(key: str, label: str, meaning: str, column: int) -> Quantity:
+    """Declare a distance between the samples' law and the reference's: it measures quality as a whole."""
+    return Quantity(key=key, label=label, better="lower", meaning=meaning, column=column, quality=True)

@@ -31,22 +31,13 @@ def fd_infinity(features: Tensor, reference: Gaussian, seed: int = 0, note: str 
 
 
 MEANING = "Fréchet distance extrapolated to infinitely many samples"
+FID_INFINITY = Quantity(key="fid_infinity", label="FID∞", better="lower", meaning=f"{MEANING}, in the features of FID")
 
 
 @metric(
     "fd-infinity",
     version="1",
-    quantities=[
-        Quantity(key="fid_infinity", label="FID∞", better="lower", meaning=f"{MEANING}, in the features of FID"),
-        Quantity(
-            key="fd_infinity",
-            label="FD∞",
-            better="lower",
-            meaning=MEANING,
-            network="features",
-            customary="fid_infinity",
-        ),
-    ],
+    quantities=[FID_INFINITY, FID_INFINITY.in_features("fd_infinity", "FD∞", MEANING)],
     needs=["moments"],
     least=100,
     ranks=5,

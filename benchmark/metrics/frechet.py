@@ -16,7 +16,7 @@ the expectation of FD *at this sample count*, which exceeds FD itself by a bias 
 import torch
 from torch import Tensor
 
-from benchmark.metrics.base import Estimate, MetricError, Quantity
+from benchmark.metrics.base import Estimate, MetricError, declare_distance
 from benchmark.metrics.estimation.gaussian import Gaussian
 from benchmark.metrics.estimation.intervals import Z
 from benchmark.metrics.evidence import Evidence
@@ -75,27 +75,16 @@ def paired_difference(features: Tensor, others: Tensor, reference: Gaussian, not
     return Estimate(value, value - Z * error, value + Z * error, len(psi), f"{note}; paired by noise")
 
 
+FID = declare_distance("fid", "FID", meaning="Fréchet distance in the Inception features of FID", column=10)
+
+
 @metric(
     "fd",
     version="1",
     quantities=[
-        Quantity(
-            key="fid",
-            label="FID",
-            better="lower",
-            meaning="Fréchet distance in the Inception features of FID",
-            column=10,
-            quality=True,
-        ),
-        Quantity(
-            key="fd",
-            label="FD",
-            better="lower",
-            meaning="Fréchet distance to the reference examples, in classifier features",
-            column=11,
-            quality=True,
-            network="features",
-            customary="fid",
+        FID,
+        FID.in_features(
+            "fd", "FD", meaning="Fréchet distance to the reference examples, in classifier features", column=11
         ),
     ],
     needs=["moments"],

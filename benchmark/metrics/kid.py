@@ -82,22 +82,16 @@ def kernel_diagonal(x: Tensor) -> Tensor:
 
 
 MEANING = "squared maximum mean discrepancy with a cubic kernel, unbiased"
+KID = Quantity(key="kid", label="KID", better="lower", meaning=f"{MEANING}, in the features of FID", column=14)
+SUBSETS = Quantity(key="kid_subsets", label="KID (subsets)", better="lower", meaning=f"{MEANING}: mean over subsets")
 
 
 @metric(
     "kd",
     version="1",
     quantities=[
-        Quantity(key="kid", label="KID", better="lower", meaning=f"{MEANING}, in the features of FID", column=14),
-        Quantity(
-            key="kd",
-            label="KD",
-            better="lower",
-            meaning=MEANING,
-            column=15,
-            network="features",
-            customary="kid",
-        ),
+        KID,
+        KID.in_features("kd", "KD", MEANING, column=15),
     ],
     needs=["reference features"],
     least=20,
@@ -113,15 +107,8 @@ def kd(evidence: Evidence) -> dict[str, Estimate]:
     "kd-subsets",
     version="1",
     quantities=[
-        Quantity(key="kid_subsets", label="KID (subsets)", better="lower", meaning=f"{MEANING}: mean over subsets"),
-        Quantity(
-            key="kd_subsets",
-            label="KD (subsets)",
-            better="lower",
-            meaning=f"{MEANING}: mean over subsets",
-            network="features",
-            customary="kid_subsets",
-        ),
+        SUBSETS,
+        SUBSETS.in_features("kd_subsets", "KD (subsets)", SUBSETS.meaning),
     ],
     needs=["reference features"],
     least=SUBSET,

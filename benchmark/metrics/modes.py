@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmark.metrics.base import Estimate, Quantity
+from benchmark.metrics.base import Estimate, declare_share
 from benchmark.metrics.estimation.intervals import LEVEL, clopper_pearson
 from benchmark.metrics.evidence import Evidence
 from benchmark.metrics.registry import metric
@@ -48,20 +48,18 @@ def total_variation(posterior: Array, weights: Array, seed: int) -> Estimate:
     "modes",
     version="1",
     quantities=[
-        Quantity(
-            key="modes_covered",
-            label="modes covered",
-            better="higher",
-            rate=True,
+        declare_share(
+            "modes_covered",
+            "modes covered",
             meaning="share of modes with at least a tenth of their true weight",
+            better="higher",
             column=31,
         ),
-        Quantity(
-            key="mode_weights_tv",
-            label="mode weights TV",
-            better="lower",
-            rate=True,
+        declare_share(
+            "mode_weights_tv",
+            "mode weights TV",
             meaning="total variation between the weights of modes and the true",
+            better="lower",
             column=32,
         ),
     ],

@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmark.metrics.base import Estimate, Quantity
+from benchmark.metrics.base import Estimate, Quantity, declare_share
 from benchmark.metrics.data_copying import data_copying
 from benchmark.metrics.estimation.intervals import Z, median, share
 from benchmark.metrics.evidence import Evidence, Neighbourhood
@@ -50,10 +50,9 @@ def distinct(neighbour: NDArray[np.int64], note: str) -> Estimate:
     "novelty",
     version="1",
     quantities=[
-        Quantity(
-            key="copy_share",
-            label="copies",
-            rate=True,
+        declare_share(
+            "copy_share",
+            "copies",
             meaning="share of samples nearer to a training example than 99% of held-out examples are",
             column=40,
         ),
@@ -63,10 +62,9 @@ def distinct(neighbour: NDArray[np.int64], note: str) -> Estimate:
             meaning="median of nearest over second-nearest distance to training examples",
             column=41,
         ),
-        Quantity(
-            key="authenticity",
-            label="authenticity",
-            rate=True,
+        declare_share(
+            "authenticity",
+            "authenticity",
             meaning="share of samples farther from their nearest training example than its own neighbour",
         ),
         Quantity(
@@ -74,13 +72,7 @@ def distinct(neighbour: NDArray[np.int64], note: str) -> Estimate:
             label="C_T",
             meaning="data-copying two-sample score; well below that of held-out examples means copying",
         ),
-        Quantity(
-            key="distinct_neighbours",
-            label="distinct",
-            rate=True,
-            meaning="distinct nearest training examples over samples",
-            column=42,
-        ),
+        declare_share("distinct_neighbours", "distinct", "distinct nearest training examples over samples", column=42),
     ],
     needs=["training set"],
     least=20,

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 from benchmark.metrics.base import Estimate, MetricError, Quantity
 from benchmark.metrics.evidence import Evidence, Need
-from samplers.plugins import Registry
+from samplers.plugins import Registry, plug_in_of
 
 Measure = Callable[[Evidence], dict[str, Estimate]]
 
@@ -36,13 +36,12 @@ class Metric:
     usual: bool = True
 
 
-def _plug_in(name: str, loaded: object) -> None:
-    if not isinstance(loaded, Metric):
-        raise TypeError(f"is a {type(loaded).__name__}, not a Metric")
-    METRICS.add(loaded.name, loaded, loaded.measure)
+def _add(each: Metric) -> Metric:
+    METRICS.add(each.name, each, each.measure)
+    return each
 
 
-METRICS: Registry[Metric] = Registry("metric", "benchmark.metrics", "dpmot_bench.metrics", _plug_in)
+METRICS: Registry[Metric] = Registry("metric", "benchmark.metrics", "dpmot_bench.metrics", plug_in_of(Metric, _add))
 """Every file of this folder that declares a metric, and entry points of other packages."""
 
 
@@ -58,9 +57,7 @@ def metric(
     """Turn the decorated function into the metric `name`; `Metric` says what the arguments are."""
 
     def declare(measure: Measure) -> Metric:
-        declared = Metric(name, version, tuple(quantities), measure, tuple(needs), least, ranks, usual)
-        METRICS.add(name, declared, measure)
-        return declared
+        return _add(Metric(name, version, tuple(quantities), measure, tuple(needs), least, ranks, usual))
 
     return declare
 

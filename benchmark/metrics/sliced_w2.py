@@ -1,19 +1,19 @@
 """Sliced 2-Wasserstein distance: the mean over directions of W2² of projections (Rabin et al., 2011), debiased."""
 
-from functools import partial
+from functools import cache
 
 import numpy as np
 
-from benchmark.metrics.base import Estimate, Quantity
-from benchmark.metrics.estimation.debiased import Array, SplitReference, debiased_cost, estimates
+from benchmark.metrics.base import Estimate, declare_distance
+from benchmark.metrics.estimation.debiased import Array
 from benchmark.metrics.evidence import Evidence
-from benchmark.metrics.registry import metric
-from benchmark.metrics.w2 import as_points
+from benchmark.metrics.w2 import debiased_distance, transport_metric
 
 DIRECTIONS = 128
 POINTS = 2000
 
 
+@cache
 def directions(dim: int, count: int = DIRECTIONS) -> Array:
     """Directions on the unit sphere, [dim, count]: evenly spread on the plane, else random, the same for every run."""
     if dim == 2:
@@ -45,35 +45,18 @@ def _integrate(gap: Array, at: Array) -> Array:
     return potential - potential.mean(0)
 
 
-@metric(
-    "sliced_w2",
-    version="1",
-    quantities=[
-        Quantity(
-            key="sliced_w2",
-            label="sliced W₂",
-            better="lower",
-            meaning="Wasserstein-2 distance averaged over random directions",
-            column=13,
-            quality=True,
-            unbiased="sliced_w2_squared",
-        ),
-        Quantity(
-            key="sliced_w2_squared",
-            label="sliced W₂²",
-            better="lower",
-            meaning="its square: unbiased, so it may fall below zero",
-        ),
-    ],
-    needs=["points"],
-    least=20,
-    usual=False,
+def sliced_transport(x: Array, y: Array) -> tuple[float, Array, Array]:
+    """As `sorted_transport`, in the directions that are the same for every run."""
+    return sorted_transport(x, y, directions(x.shape[1]))
+
+
+SLICED_W2 = declare_distance(
+    "sliced_w2", "sliced W₂", meaning="Wasserstein-2 distance averaged over random directions", column=13
 )
+
+
+@transport_metric(SLICED_W2, version="1", squared="its square: unbiased, so it may fall below zero")
 def sliced_w2(evidence: Evidence) -> dict[str, Estimate]:
-    """Measure `sliced_w2` and `sliced_w2_squared` of the samples against as many reference points."""
-    whole = evidence.once("sliced_w2 reference", lambda: as_points(evidence.reference_points(POINTS)))
-    count = min(evidence.count, len(whole)) // 2 * 2
-    transport = partial(sorted_transport, theta=directions(whole.shape[1]))
-    split = evidence.once(("sliced_w2 split", count), lambda: SplitReference.of(whole[:count], transport))
-    squared, error = debiased_cost(as_points(evidence.points(count)), split, transport)
-    return estimates("sliced_w2", squared, error, count, f"debiased by halves; {DIRECTIONS} directions")
+    """Measure `sliced_w2` and `sliced_w2_squared` by sorting along many directions."""
+    note = f"debiased by halves; {DIRECTIONS} directions"
+    return debiased_distance("sliced_w2", evidence, POINTS, sliced_transport, note)

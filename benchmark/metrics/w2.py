@@ -1,14 +1,16 @@
 """Exact 2-Wasserstein distance to the reference; `benchmark.metrics.estimation.debiased` says what is estimated."""
 
 import warnings
+from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 from torch import Tensor
 
-from benchmark.metrics.base import Estimate, Quantity
-from benchmark.metrics.estimation.debiased import Array, SplitReference, debiased_cost, estimates
+from benchmark.metrics.base import Estimate, Quantity, declare_distance
+from benchmark.metrics.estimation.debiased import Array, SplitReference, Transport, debiased_cost, estimates
 from benchmark.metrics.evidence import Evidence
-from benchmark.metrics.registry import metric
+from benchmark.metrics.registry import Measure, Metric, metric
 
 POINTS = 800  # in two halves of 400, whose three problems take some 0.1 s together; time grows like the cube
 
@@ -35,34 +37,41 @@ def as_points(samples: Tensor) -> Array:
     return samples.detach().flatten(1).double().cpu().numpy()
 
 
-@metric(
-    "w2",
-    version="1",
-    quantities=[
-        Quantity(
-            key="w2",
-            label="W₂",
-            better="lower",
-            meaning="exact Wasserstein-2 distance to the reference examples, debiased",
-            column=12,
-            quality=True,
-            unbiased="w2_squared",
-        ),
-        Quantity(
-            key="w2_squared",
-            label="W₂²",
-            better="lower",
-            meaning="its square: unbiased, so it may fall below zero near the floor",
-        ),
-    ],
-    needs=["points"],
-    least=20,
-    usual=False,
-)
-def w2(evidence: Evidence) -> dict[str, Estimate]:
-    """Measure `w2` and `w2_squared` of the first samples against as many reference points, at most `POINTS`."""
-    whole = evidence.once("w2 reference", lambda: as_points(evidence.reference_points(POINTS)))
+def debiased_distance(key: str, evidence: Evidence, most: int, transport: Transport, note: str) -> dict[str, Estimate]:
+    """Measure `key` and its square of the first samples against as many reference points, at most `most`."""
+    whole = evidence.once(f"{key} reference", lambda: as_points(evidence.reference_points(most)))
     count = min(evidence.count, len(whole)) // 2 * 2
-    split = evidence.once(("w2 split", count), lambda: SplitReference.of(whole[:count], network_simplex))
-    squared, error = debiased_cost(as_points(evidence.points(count)), split, network_simplex)
-    return estimates("w2", squared, error, count, "debiased by halves of samples and reference; exact transport (POT)")
+    split = evidence.once((f"{key} split", count), lambda: SplitReference.of(whole[:count], transport))
+    squared, error = debiased_cost(as_points(evidence.points(count)), split, transport)
+    return estimates(key, squared, error, count, note)
+
+
+def transport_metric(distance: Quantity, version: str, squared: str) -> Callable[[Measure], Metric]:
+    """Declare a metric of points that gives a distance and its square.
+
+    The square is unbiased, so tests use it in the distance's place; `squared` is its meaning.
+    """
+    square = Quantity(
+        key=f"{distance.key}_squared",
+        label=f"{distance.label}²",
+        better=distance.better,
+        meaning=squared,
+    )
+    return metric(
+        distance.key,
+        version=version,
+        quantities=[replace(distance, unbiased=square.key), square],
+        needs=["points"],
+        least=20,
+        usual=False,
+    )
+
+
+W2 = declare_distance("w2", "W₂", meaning="exact Wasserstein-2 distance to the reference examples, debiased", column=12)
+
+
+@transport_metric(W2, version="1", squared="its square: unbiased, so it may fall below zero near the floor")
+def w2(evidence: Evidence) -> dict[str, Estimate]:
+    """Measure `w2` and `w2_squared` by exact transport between few points."""
+    note = "debiased by halves of samples and reference; exact transport (POT)"
+    return debiased_distance("w2", evidence, POINTS, network_simplex, note)

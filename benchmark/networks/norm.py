@@ -11,29 +11,6 @@ from torch import Tensor
 from benchmark.networks.dropout import Dropout
 
 
-def add_norm_plain(
-    x: Tensor,
-    r: Tensor | None,
-    skip: Tensor | None,
-    scale: Tensor,
-    shift: Tensor,
-    group_size: int,
-    silu: bool,
-    drop: Dropout | None = None,
-) -> tuple[Tensor, Tensor | None, Tensor]:
-    """:func:`add_norm` in plain PyTorch, on any device."""
-    total = x if r is None else x + r
-    h = total if skip is None else torch.cat([total, skip], 1)
-    groups = h.shape[1] // group_size
-    if len(scale) == 1:
-        h = F.group_norm(h, groups, scale[0].to(h.dtype), shift[0].to(h.dtype))
-    else:
-        scale, shift = (t.to(h.dtype)[:, :, None, None] for t in (scale, shift))
-        h = torch.addcmul(shift, F.group_norm(h, groups), scale)
-    h = F.silu(h, inplace=not h.requires_grad) if silu else h
-    return total, skip, h if drop is None else h * drop.keeps(h) / (1 - drop.rate)
-
-
 def add_norm(
     x: Tensor,
     r: Tensor | None,
@@ -63,4 +40,13 @@ def add_norm(
 
         if norm_triton.supports(x):
             return norm_triton.AddNorm.apply(x, r, skip, scale, shift, group_size, silu, drop)
-    return add_norm_plain(x, r, skip, scale, shift, group_size, silu, drop)
+    total = x if r is None else x + r
+    h = total if skip is None else torch.cat([total, skip], 1)
+    groups = h.shape[1] // group_size
+    if len(scale) == 1:
+        h = F.group_norm(h, groups, scale[0].to(h.dtype), shift[0].to(h.dtype))
+    else:
+        scale, shift = (t.to(h.dtype)[:, :, None, None] for t in (scale, shift))
+        h = torch.addcmul(shift, F.group_norm(h, groups), scale)
+    h = F.silu(h, inplace=not h.requires_grad) if silu else h
+    return total, skip, h if drop is None else h * drop.keeps(h) / (1 - drop.rate)

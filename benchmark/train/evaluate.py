@@ -55,7 +55,6 @@ def draw_samples(
     device: torch.device,
     steps: int = 18,
     sigma_max: float = 80.0,
-    sigma_min: float = 0.002,
     batch: int = 1000,
     first: int = 0,
     every: int = 1,
@@ -65,7 +64,7 @@ def draw_samples(
     ``count`` samples are cut into batches, and of these the ones ``first``, ``first + every``, ... are drawn; batch k's
     noise comes from k alone.
     """
-    sigmas = edm_levels(steps, sigma_max, sigma_min)
+    sigmas = edm_levels(steps, sigma_max)
     samples = []
     for k in range(first, -(-count // batch), every):
         size = min(batch, count - k * batch)

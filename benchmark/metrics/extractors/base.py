@@ -12,10 +12,11 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from benchmark.data.pixels import from_pixels
 from benchmark.metrics.base import MetricError
 from benchmark.metrics.estimation.arithmetic import true_float32
 from benchmark.networks.checkpoint import CheckpointError, load_tensors
-from samplers.plugins import Registry
+from samplers.plugins import Registry, plug_in_of
 
 Activations = tuple[Tensor, Tensor | None]
 
@@ -30,7 +31,7 @@ class Extractor:
         resize: how images are brought to the network's size.
         dim: number of features D.
         activations: float images [B, C, H, W] in [−1, 1] -> features [B, D] and logits or None, both float32. A network
-            of bytes rounds them by `as_bytes`.
+            of bytes rounds them by `to_pixels`.
         device: where the network is.
         fid: whether these are the Inception features and weights of FID.
         classes_of: the data set whose labels the logits are of, in their order; empty where they are of another.
@@ -52,9 +53,9 @@ class Extractor:
             raise ValueError(
                 f"an extractor takes bytes or floats [B, C, H, W], got {images.dtype} {list(images.shape)}"
             )
-        x = images.to(self.device).float()
+        x = images.to(self.device)
         with true_float32():
-            features, logits = self.activations(x / 127.5 - 1 if images.dtype == torch.uint8 else x)
+            features, logits = self.activations(from_pixels(x) if x.dtype == torch.uint8 else x.float())
         return features.float(), None if logits is None else logits.float()
 
     def __call__(self, images: Tensor) -> Tensor:
@@ -90,13 +91,14 @@ class Loader:
     family: bool = False
 
 
-def _plug_in(name: str, loaded: object) -> None:
-    if not isinstance(loaded, Loader):
-        raise TypeError(f"is a {type(loaded).__name__}, not a Loader")
-    EXTRACTORS.add(loaded.name, loaded, loaded.load)
+def _add(loader: Loader) -> Loader:
+    EXTRACTORS.add(loader.name, loader, loader.load)
+    return loader
 
 
-EXTRACTORS: Registry[Loader] = Registry("extractor", "benchmark.metrics.extractors", "dpmot_bench.extractors", _plug_in)
+EXTRACTORS: Registry[Loader] = Registry(
+    "extractor", "benchmark.metrics.extractors", "dpmot_bench.extractors", plug_in_of(Loader, _add)
+)
 """Every file of this folder that declares one, and entry points of other packages."""
 
 
@@ -104,16 +106,9 @@ def extractor(name: str, summary: str, family: bool = False) -> Callable[[Load],
     """Make the decorated function known as what loads the extractor `name`; see `Loader`."""
 
     def declare(load: Load) -> Loader:
-        loader = Loader(name, summary, load, family)
-        EXTRACTORS.add(name, loader, load)
-        return loader
+        return _add(Loader(name, summary, load, family))
 
     return declare
-
-
-def as_bytes(images: Tensor) -> Tensor:
-    """Round float images in [−1, 1] to the bytes 0..255 that they are stored as, uint8."""
-    return (images * 127.5 + 127.5).round().clamp(0, 255).to(torch.uint8)
 
 
 def weights_root(root: str | os.PathLike[str] | None = None) -> Path:

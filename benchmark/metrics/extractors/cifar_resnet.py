@@ -6,15 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from benchmark.metrics.extractors.base import (
-    Activations,
-    Extractor,
-    as_bytes,
-    extractor,
-    load_weights,
-    state_hash,
-    weights_root,
-)
+from benchmark.data.pixels import to_pixels
+from benchmark.metrics.extractors.base import Activations, Extractor, extractor, load_weights, state_hash, weights_root
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet's, with which these weights were trained
 
@@ -65,7 +58,7 @@ def load(name: str, weights: Path | None, device: torch.device) -> Extractor:
     mean, std = (torch.tensor(v, device=device)[:, None, None] for v in (MEAN, STD))
 
     def activations(images: Tensor) -> Activations:
-        x = as_bytes(images).float() / 255
+        x = to_pixels(images).float() / 255
         if x.shape[-2:] != (32, 32):
             x = F.interpolate(x, size=(32, 32), mode="bilinear", antialias=True, align_corners=False)
         return network(((x - mean) / std).contiguous(memory_format=torch.channels_last))

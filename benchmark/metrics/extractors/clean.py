@@ -6,8 +6,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from benchmark.data.pixels import to_pixels
 from benchmark.metrics.base import MetricError
-from benchmark.metrics.extractors.base import Activations, Extractor, as_bytes, extractor, state_hash
+from benchmark.metrics.extractors.base import Activations, Extractor, extractor, state_hash
 
 FILE = "inception-2015-12-05.pt"
 
@@ -31,7 +32,7 @@ def load(name: str, weights: Path | None, device: torch.device) -> Extractor:
     resize = make_resizer("PIL", False, "bicubic", (299, 299))
 
     def activations(images: Tensor) -> Activations:
-        resized = np.stack([resize(image) for image in as_bytes(images).permute(0, 2, 3, 1).cpu().numpy()])
+        resized = np.stack([resize(image) for image in to_pixels(images).permute(0, 2, 3, 1).cpu().numpy()])
         return network(torch.from_numpy(resized).permute(0, 3, 1, 2).to(device)), None
 
     return Extractor(

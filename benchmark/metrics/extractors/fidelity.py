@@ -5,8 +5,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from benchmark.data.pixels import to_pixels
 from benchmark.metrics.base import MetricError
-from benchmark.metrics.extractors.base import Activations, Extractor, as_bytes, extractor, state_hash
+from benchmark.metrics.extractors.base import Activations, Extractor, extractor, state_hash
 from benchmark.records.hashes import file_sha256
 
 INCEPTION = "inception-v3-compat"
@@ -39,7 +40,7 @@ def load(name: str, weights: Path | None, device: torch.device) -> Extractor:
     network.to(device)
 
     def activations(images: Tensor) -> Activations:
-        found = dict(zip(layers, network(as_bytes(images)), strict=True))
+        found = dict(zip(layers, network(to_pixels(images)), strict=True))
         return found[layer], found.get(scores) if scores != layer else None
 
     dim = network(torch.zeros(1, 3, 32, 32, dtype=torch.uint8, device=device))[0].shape[1]

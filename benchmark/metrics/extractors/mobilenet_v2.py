@@ -7,15 +7,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from benchmark.metrics.extractors.base import (
-    Activations,
-    Extractor,
-    as_bytes,
-    extractor,
-    load_weights,
-    state_hash,
-    weights_root,
-)
+from benchmark.data.pixels import to_pixels
+from benchmark.metrics.extractors.base import Activations, Extractor, extractor, load_weights, state_hash, weights_root
 
 FILE = "mobilenet_v2_imagenet_features.safetensors"
 SIDE = 160
@@ -42,7 +35,7 @@ class MobileNetFeatures(nn.Module):
         self.std = nn.Buffer(torch.tensor([0.229, 0.224, 0.225])[:, None, None])
 
     def forward(self, x: Tensor) -> Tensor:
-        x = (as_bytes(x).float() / 255 - self.mean) / self.std
+        x = (to_pixels(x).float() / 255 - self.mean) / self.std
         x = F.interpolate(x, size=SIDE, mode="bilinear", antialias=True, align_corners=False)
         return self.trunk(x.contiguous(memory_format=torch.channels_last)).mean((2, 3))
 

@@ -10,26 +10,16 @@ from scipy.integrate import quad
 from scipy.optimize import minimize, minimize_scalar
 from scipy.stats import norm
 
+from benchmark.bound import terms
 from benchmark.bound.spread import ConstantSpread, LatticeSpread, largest_variance
-from benchmark.bound.terms import (
-    MixtureFlow,
-    diameter,
-    distance_to_law,
-    finite_target_term,
-    mass_plan,
-    mass_term,
-    mass_term_from_tv,
-    score_term,
-    synchronous_term,
-)
 
 S = 0.4
 
 
-def flow_of(means: list[list[float]], width: float = S, weights: list[float] | None = None) -> MixtureFlow:
+def flow_of(means: list[list[float]], width: float = S, weights: list[float] | None = None) -> terms.MixtureFlow:
     points = torch.tensor(means, dtype=torch.float64)
     shares = torch.full((len(points),), 1 / len(points)) if weights is None else torch.tensor(weights)
-    return MixtureFlow(points, shares.double(), width)
+    return terms.MixtureFlow(points, shares.double(), width)
 
 
 def normal(*shape: int, seed: int = 0) -> torch.Tensor:
@@ -71,7 +61,7 @@ def test_flow_carries_noised_law_to_data() -> None:
     assert float((ends.T.cov() - spread).abs().max()) < 5 * 2 * float(spread.max()) / math.sqrt(20_000)
 
 
-def jacobian_norm(flow: MixtureFlow, x: torch.Tensor, sigma: float) -> float:
+def jacobian_norm(flow: terms.MixtureFlow, x: torch.Tensor, sigma: float) -> float:
     """λ_max of the denoiser's Jacobian by automatic differentiation of m̄."""
 
     def denoiser(point: torch.Tensor) -> torch.Tensor:
@@ -132,11 +122,11 @@ def test_lattice_spread_does_not_increase_and_bounds_the_integral() -> None:
 def test_spread_of_lattice_is_used_and_below_the_radius() -> None:
     axis = torch.arange(5, dtype=torch.float64) * 0.5
     means = torch.cartesian_prod(axis, axis)
-    flow = MixtureFlow(means, torch.full((25,), 1 / 25, dtype=torch.float64), 0.25)
+    flow = terms.MixtureFlow(means, torch.full((25,), 1 / 25, dtype=torch.float64), 0.25)
     assert isinstance(flow.spread, LatticeSpread)
-    assert flow.growth(0.0, 0.25) < 1.1 < ConstantSpread(diameter(means) ** 2 / 4).integral(8, 16)
+    assert flow.growth(0.0, 0.25) < 1.1 < ConstantSpread(terms.diameter(means) ** 2 / 4).integral(8, 16)
     assert isinstance(
-        MixtureFlow(means[1:], torch.full((24,), 1 / 24, dtype=torch.float64), 0.25).spread, ConstantSpread
+        terms.MixtureFlow(means[1:], torch.full((24,), 1 / 24, dtype=torch.float64), 0.25).spread, ConstantSpread
     )
 
 
@@ -150,7 +140,7 @@ def test_growth_is_attained_between_two_equal_modes() -> None:
 @pytest.mark.parametrize("lattice", [False, True])
 def test_growth_bounds_the_flow(lattice: bool) -> None:
     means = torch.cartesian_prod(*[torch.arange(3, dtype=torch.float64) * 0.6] * 2) if lattice else 0.5 * normal(4, 2)
-    flow = MixtureFlow(means, torch.full((len(means),), 1 / len(means), dtype=torch.float64), 0.3)
+    flow = terms.MixtureFlow(means, torch.full((len(means),), 1 / len(means), dtype=torch.float64), 0.3)
     x = means.mean(0) + normal(200, 2)
     y = x + 0.02 * normal(200, 2, seed=3)
     ratio = (flow.solve(x, 0.9, 0.0) - flow.solve(y, 0.9, 0.0)).norm(dim=1) / (x - y).norm(dim=1)
@@ -161,7 +151,7 @@ def test_distance_between_gaussians_lies_in_its_interval() -> None:
     """Atoms that are a fine sample of one Gaussian, against another: Bures distance, less what the atoms miss."""
     atoms = normal(500, 1)
     first, second = 2.0 + 3.0 * normal(500, 1, seed=1), 2.0 + 3.0 * normal(500, 1, seed=2)
-    distance, plans = distance_to_law(atoms, torch.full((500,), 1 / 500), first, second)
+    distance, plans = terms.distance_to_law(atoms, torch.full((500,), 1 / 500), first, second)
     assert distance.low < math.sqrt(2.0**2 + (3.0 - 1.0) ** 2) < distance.high
     assert distance.low <= distance.value <= distance.high < 1.2 * distance.low
     np.testing.assert_allclose(plans[0].sum(1), 1 / 500)
@@ -170,7 +160,7 @@ def test_distance_between_gaussians_lies_in_its_interval() -> None:
 def test_distance_of_two_atoms_to_a_line() -> None:
     """±a with masses ½ against N(0, 1): E(|x| − a)² = 1 − 2a√(2/π) + a²; an atom of mass 0 changes nothing."""
     atoms, masses = torch.tensor([[-1.0], [1.0], [9.0]]), torch.tensor([0.5, 0.5, 0.0])
-    distance, plans = distance_to_law(atoms, masses, normal(4000, 1, seed=1), normal(4000, 1, seed=2))
+    distance, plans = terms.distance_to_law(atoms, masses, normal(4000, 1, seed=1), normal(4000, 1, seed=2))
     exact = math.sqrt(2 - 2 * math.sqrt(2 / math.pi))
     assert distance.low < exact < distance.high and distance.high - distance.low < 0.06
     assert plans[0][2].sum() == 0
@@ -186,7 +176,7 @@ def test_interval_of_the_distance_covers() -> None:
     exact, hits = math.sqrt(sum(pieces)), 0
     for seed in range(80):
         samples = (normal(150, 1, seed=2 * seed + half) for half in (0, 1))
-        distance, _ = distance_to_law(torch.tensor(atoms)[:, None], torch.tensor(masses), *samples)
+        distance, _ = terms.distance_to_law(torch.tensor(atoms)[:, None], torch.tensor(masses), *samples)
         hits += distance.low <= exact <= distance.high
     assert hits >= 0.95 * 80
 
@@ -196,12 +186,14 @@ def test_mass_terms() -> None:
     flow, targets = flow_of([[0.0, 0.0]]), torch.tensor([[0.0, 0.0], [3.0, 4.0], [0.0, 9.0], [-9.0, 0.0]])
     equal = torch.full((4,), 0.25, dtype=torch.float64)
     moved = equal + 0.1 * torch.tensor([1, -1, 0, 0])
-    assert mass_plan(targets, moved)[0] == pytest.approx(0.1 * 25)
+    assert terms.mass_plan(targets, moved)[0] == pytest.approx(0.1 * 25)
     growth = flow.growth(0.0, 1.0)
-    assert mass_term(flow, 1.0, targets, moved) == pytest.approx(growth * math.sqrt(2.5))
-    assert mass_term(flow, 1.0, targets, equal) == 0
-    assert mass_term_from_tv(flow, 1.0, targets, 0.1) == pytest.approx(growth * diameter(targets) * math.sqrt(0.1))
-    assert mass_term_from_tv(flow, 1.0, targets, 0.1) >= mass_term(flow, 1.0, targets, moved)
+    assert terms.mass_term(flow, 1.0, targets, moved) == pytest.approx(growth * math.sqrt(2.5))
+    assert terms.mass_term(flow, 1.0, targets, equal) == 0
+    assert terms.mass_term_from_tv(flow, 1.0, targets, 0.1) == pytest.approx(
+        growth * terms.diameter(targets) * math.sqrt(0.1)
+    )
+    assert terms.mass_term_from_tv(flow, 1.0, targets, 0.1) >= terms.mass_term(flow, 1.0, targets, moved)
 
 
 def test_mass_cost_is_linear_up_to_one_targets_mass() -> None:
@@ -210,7 +202,10 @@ def test_mass_cost_is_linear_up_to_one_targets_mass() -> None:
     equal = torch.full((n,), 1 / n, dtype=torch.float64)
     skewed = torch.softmax(4 * targets[:, 0], 0)
     tv = 0.5 * float((skewed - equal).abs().sum())
-    cost = {share: mass_plan(targets, equal + share / tv * (skewed - equal))[0] for share in (1e-3, 0.5 / n, 1 / n, tv)}
+    cost = {
+        share: terms.mass_plan(targets, equal + share / tv * (skewed - equal))[0]
+        for share in (1e-3, 0.5 / n, 1 / n, tv)
+    }
     assert cost[0.5 / n] == pytest.approx(cost[1e-3] / 1e-3 * 0.5 / n, rel=1e-9)
     assert cost[1 / n] == pytest.approx(cost[1e-3] / 1e-3 / n, rel=1e-9)
     assert cost[tv] > cost[1e-3] / 1e-3 * tv
@@ -220,20 +215,22 @@ def test_score_term_of_one_gaussian() -> None:
     """Constant error ε u: both flows are linear and part by exactly ε ∫ G σ dσ, which is ε s (√(s² + σ²) − s)."""
     flow, sigma, size = flow_of([[0.0, 0.0]]), 0.9, 0.3
     exact = size * S * (math.hypot(S, sigma) - S)
-    assert score_term(flow, sigma, lambda _: size) == pytest.approx(exact, rel=1e-5)
+    assert terms.score_term(flow, sigma, lambda _: size) == pytest.approx(exact, rel=1e-5)
     x = normal(5, 2)
     learned = flow.solve(x, sigma, 0.0, lambda y, _: torch.tensor([size, 0.0], dtype=torch.float64).expand_as(y))
-    assert synchronous_term(learned, flow.solve(x, sigma, 0.0), torch.full((5,), 0.2)) == pytest.approx(exact, rel=1e-6)
+    assert terms.synchronous_term(learned, flow.solve(x, sigma, 0.0), torch.full((5,), 0.2)) == pytest.approx(
+        exact, rel=1e-6
+    )
 
 
 def test_terms_beyond_floating_point_are_infinite() -> None:
     flow = flow_of([[0.0, 0.0], [100.0, 0.0]], width=0.1)
     assert flow.growth(0.0, 1.0) == math.inf
-    assert finite_target_term(flow, 1.0, 0.5) == math.inf
-    assert score_term(flow, 1.0, lambda _: 0.1) == math.inf and score_term(flow, 1.0, lambda _: 0.0) == 0
-    assert mass_term(flow, 1.0, normal(3, 2), torch.full((3,), 1 / 3, dtype=torch.float64)) == 0
+    assert terms.finite_target_term(flow, 1.0, 0.5) == math.inf
+    assert terms.score_term(flow, 1.0, lambda _: 0.1) == math.inf and terms.score_term(flow, 1.0, lambda _: 0.0) == 0
+    assert terms.mass_term(flow, 1.0, normal(3, 2), torch.full((3,), 1 / 3, dtype=torch.float64)) == 0
 
 
 def test_synchronous_term_weighs_by_mass() -> None:
     here, there = torch.zeros(2, 3), torch.tensor([[1.0, 0.0, 0.0], [0.0, 2.0, 0.0]])
-    assert synchronous_term(here, there, torch.tensor([0.75, 0.25])) == pytest.approx(math.sqrt(0.75 + 0.25 * 4))
+    assert terms.synchronous_term(here, there, torch.tensor([0.75, 0.25])) == pytest.approx(math.sqrt(0.75 + 0.25 * 4))

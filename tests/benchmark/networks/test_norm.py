@@ -3,13 +3,14 @@
 import os
 import subprocess
 import sys
+from unittest.mock import patch
 
 import pytest
 import torch
 import torch.nn.functional as F
 
 from benchmark.networks.dropout import Dropout
-from benchmark.networks.norm import add_norm_plain
+from benchmark.networks.norm import add_norm
 
 
 def make_inputs(n, channels, joined, side, shared, added, seed=0):
@@ -30,7 +31,7 @@ def make_inputs(n, channels, joined, side, shared, added, seed=0):
 @pytest.mark.parametrize("silu", [True, False])
 def test_plain_path_is_cat_groupnorm_affine_silu(shared, silu):
     x, r, skip, scale, shift = make_inputs(3, 16, 8, 4, shared, added=True)
-    total, same, y = add_norm_plain(x, r, skip, scale, shift, 8, silu)
+    total, same, y = add_norm(x, r, skip, scale, shift, 8, silu)
     joined = torch.cat([x + r, skip], 1).double()
     groups = joined.view(3, 3, 8 * 16)
     normed = (groups - groups.mean(2, keepdim=True)) / (groups.var(2, keepdim=True, unbiased=False) + 1e-5).sqrt()
@@ -71,7 +72,7 @@ def test_dropout_of_two_channels_or_pixels_is_independent():
 def test_dropout_scales_what_it_keeps():
     x, drop = torch.randn(4, 16, 8, 8), Dropout(0.25, torch.arange(9, 13), 0)
     affine = torch.ones(1, 16), torch.zeros(1, 16)
-    whole, some = (add_norm_plain(x, None, None, *affine, 8, True, d)[-1] for d in (None, drop))
+    whole, some = (add_norm(x, None, None, *affine, 8, True, d)[-1] for d in (None, drop))
     torch.testing.assert_close(some, torch.where(drop.keeps(x), whole / 0.75, 0.0))
 
 
@@ -80,13 +81,17 @@ def compare_kernels(n, channels, joined, side, shared, added, silu, device="cpu"
 
     The kernels take activations of ``dtype``, the plain path the same ones in float32.
     """
-    from benchmark.networks.norm_triton import AddNorm
+    from benchmark.networks import norm_triton
+
+    def plain(*inputs):
+        with patch.object(norm_triton, "supports", return_value=False):
+            return add_norm(*inputs)
 
     *activations, scale, shift = make_inputs(n, channels, joined, side, shared, added)
     rounded = [t if t is None else t.detach().to(dtype) for t in activations]
     drop = None if joined else Dropout(0.3, torch.arange(n, device=device) * 2**29 + 5, 7)
     results = []
-    for function, kind in ((add_norm_plain, torch.float32), (AddNorm.apply, dtype)):
+    for function, kind in ((plain, torch.float32), (norm_triton.AddNorm.apply, dtype)):
         inputs = [*(t if t is None else t.to(kind) for t in rounded), scale, shift]
         inputs = [t if t is None else t.detach().to(device).requires_grad_() for t in inputs]
         outputs = [t for t in function(*inputs, 8, silu, drop) if t is not None]
@@ -94,9 +99,9 @@ def compare_kernels(n, channels, joined, side, shared, added, silu, device="cpu"
         loss = sum((t.float() * w.to(device)).sum() for t, w in zip(outputs, draws, strict=True))
         gradients = torch.autograd.grad(loss, [t for t in inputs if t is not None])
         results.append([t.float() for t in (*outputs, *gradients)])
-    for plain, fused in zip(*results, strict=True):
-        size = max(1.0, float(plain.detach().abs().max()))
-        torch.testing.assert_close(fused, plain, atol=tolerance * size, rtol=tolerance)
+    for expected, fused in zip(*results, strict=True):
+        size = max(1.0, float(expected.detach().abs().max()))
+        torch.testing.assert_close(fused, expected, atol=tolerance * size, rtol=tolerance)
 
 
 def compare_kernels_in_the_interpreter():

@@ -2,8 +2,6 @@
 
 import os
 import pickle
-import sys
-from types import ModuleType
 
 import numpy as np
 import pytest
@@ -13,6 +11,7 @@ from benchmark.networks.checkpoint import CheckpointError
 from benchmark.networks.published import check_source, denoiser_hash, open_denoiser
 from benchmark.networks.published.pickles import Inert, read_pickle
 from benchmark.networks.published.weights import read_torch_file, read_weights
+from tests.benchmark.networks.edm_pickles import Persistent
 
 
 class Runs:
@@ -35,30 +34,6 @@ class Storage:
         return (torch.storage._load_from_bytes, (self.content,))
 
 
-class Standin:
-    """Pickles as an object of EDM's persistent classes does."""
-
-    def __init__(self, class_name, **state):
-        self.meta = {"type": "class", "version": 6, "module_src": "", "class_name": class_name, "state": state}
-
-    def __reduce__(self):
-        return (sys.modules["torch_utils.persistence"].rebuild, (self.meta,))
-
-
-@pytest.fixture
-def persistence(monkeypatch):
-    """The module that EDM's pickles name."""
-
-    def rebuild(meta):
-        raise AssertionError("a name from the pickle was called")
-
-    rebuild.__module__, rebuild.__qualname__ = "torch_utils.persistence", "_reconstruct_persistent_obj"
-    module = ModuleType("torch_utils.persistence")
-    module.rebuild = module._reconstruct_persistent_obj = rebuild
-    monkeypatch.setitem(sys.modules, "torch_utils", ModuleType("torch_utils"))
-    monkeypatch.setitem(sys.modules, "torch_utils.persistence", module)
-
-
 def refused(source, says):
     with pytest.raises(CheckpointError) as caught:
         open_denoiser(source)
@@ -71,7 +46,7 @@ def refused(source, says):
     ids=["os.system", "eval", "exec", "os.mkdir"],
 )
 @pytest.mark.parametrize("form", ["pickle", "in a pickle's tensor", "in a pickle's network", "zip", "legacy"])
-def test_code_in_a_file_is_refused_and_not_run(form, function, arguments, tmp_path, persistence):
+def test_code_in_a_file_is_refused_and_not_run(form, function, arguments, tmp_path, edm_library):
     trace, file = tmp_path / "trace", tmp_path / "hostile.pkl"
     hostile = Runs(function, *(text.format(trace) for text in arguments))
     if form == "pickle":
@@ -80,7 +55,7 @@ def test_code_in_a_file_is_refused_and_not_run(form, function, arguments, tmp_pa
         torch.save(hostile, tmp_path / "inner", _use_new_zipfile_serialization=False)
         file.write_bytes(pickle.dumps({"ema": Storage((tmp_path / "inner").read_bytes())}))
     elif form == "in a pickle's network":
-        file.write_bytes(pickle.dumps({"ema": Standin("EDMPrecond", _modules={"model": hostile})}))
+        file.write_bytes(pickle.dumps({"ema": Persistent("EDMPrecond", _modules={"model": hostile})}))
     else:
         torch.save([{"a": hostile}], file, _use_new_zipfile_serialization=form == "zip")
     with pytest.raises(CheckpointError) as caught:
@@ -139,7 +114,7 @@ def test_truncated_files(form, tmp_path):
         refused(cut, "damaged or truncated")
 
 
-def test_foreign_files(tmp_path, persistence):
+def test_foreign_files(tmp_path, edm_library):
     cases = {
         "tensors of another network": ({"classifier.weight": torch.ones(2, 2)}, "of no network that is known"),
         "no tensors": ({"a": 1}, "no training state"),
@@ -156,11 +131,11 @@ def test_foreign_files(tmp_path, persistence):
     pickles = {
         "something else": ([1, 2], "no network 'ema'"),
         "a class": (
-            {"ema": Standin("EDMPrecond", label_dim=10, _modules={"model": Standin("SongUNet")})},
+            {"ema": Persistent("EDMPrecond", label_dim=10, _modules={"model": Persistent("SongUNet")})},
             "10 classes",
         ),
-        "a network": ({"ema": Standin("EDMPrecond", _modules={"model": Standin("UViT")})}, "'UViT' is not known"),
-        "no options": ({"ema": Standin("EDMPrecond", _modules={"model": Standin("SongUNet")})}, "bad options"),
+        "a network": ({"ema": Persistent("EDMPrecond", _modules={"model": Persistent("UViT")})}, "'UViT' is not known"),
+        "no options": ({"ema": Persistent("EDMPrecond", _modules={"model": Persistent("SongUNet")})}, "bad options"),
     }
     for name, (content, says) in pickles.items():
         (tmp_path / name).write_bytes(pickle.dumps(content))

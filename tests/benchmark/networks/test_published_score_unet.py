@@ -5,9 +5,7 @@ The original libraries themselves are compared in test_published_originals.py.
 
 import math
 import pickle
-import sys
 from collections import OrderedDict
-from types import ModuleType
 
 import numpy as np
 import pytest
@@ -15,6 +13,7 @@ import torch
 
 from benchmark.networks.published import denoiser_hash, open_denoiser
 from benchmark.networks.published.score_unet import Block, InputSkip, Output, ScoreUNet, ScoreUNetConfig
+from tests.benchmark.networks.edm_pickles import Persistent
 from tests.oracles import denoiser_error
 
 
@@ -102,32 +101,6 @@ def test_ncsnpp_files_of_score_sde_give_the_score_that_diffusers_does(ncsnpp, tm
     denoiser = open_denoiser(tmp_path / "checkpoint_24.pth")
     assert (denoiser.sigma_min, denoiser.sigma_max) == pytest.approx((0.02, 100))
     assert_denoises_as(ncsnpp, denoiser)
-
-
-class Persistent:
-    """Pickles as an object of EDM's does: by the name of a function of theirs, with source code and state."""
-
-    def __init__(self, class_name, **state):
-        self.meta = {"type": "class", "version": 6, "module_src": "raise SystemExit", "class_name": class_name}
-        self.meta["state"] = {"training": False, "_backward_hooks": OrderedDict(), **state}
-
-    def __reduce__(self):
-        return (sys.modules["torch_utils.persistence"]._reconstruct_persistent_obj, (self.meta,))
-
-
-@pytest.fixture
-def edm_library(monkeypatch):
-    """The module that EDM's pickles name; its function ends the test if it is called."""
-
-    def _reconstruct_persistent_obj(meta):
-        raise AssertionError("a name from the pickle was called")
-
-    _reconstruct_persistent_obj.__module__ = "torch_utils.persistence"
-    _reconstruct_persistent_obj.__qualname__ = "_reconstruct_persistent_obj"
-    module = ModuleType("torch_utils.persistence")
-    vars(module)["_reconstruct_persistent_obj"] = _reconstruct_persistent_obj
-    monkeypatch.setitem(sys.modules, "torch_utils", ModuleType("torch_utils"))
-    monkeypatch.setitem(sys.modules, "torch_utils.persistence", module)
 
 
 def edm_tensors(network, side):
