@@ -5,7 +5,7 @@
     python -m benchmark.evaluate samples.npz --statistics cifar10-32x32.npz --metrics fd --extractor inception
     torchrun --nproc-per-node 8 -m benchmark.evaluate samples.npz --problem cifar10
 
-IMAGES is a folder or zip of images, or a .npz or .npy array [N, H, W, 3] (bytes, or floats with --range).
+IMAGES is a folder, zip or tar of images, or a .npz or .npy array [N, H, W, 3] (bytes, or floats with --range).
 """
 
 import argparse
@@ -14,11 +14,13 @@ from dataclasses import asdict
 from pathlib import Path
 
 from benchmark.commands import command_line, positive, run_command
+from benchmark.data.decoding import add_decoding
 from benchmark.metrics import extractors
 from benchmark.metrics.base import Estimate
 from benchmark.metrics.images.evaluating import Task, evaluate
 from benchmark.metrics.registry import METRICS
 from benchmark.records.files import write_json
+from benchmark.records.store import writable
 from benchmark.workers import Workers
 
 
@@ -43,6 +45,7 @@ def parser() -> argparse.ArgumentParser:
     add("--limit", type=positive, help="use the first so many images")
     add("--range", type=float, nargs=2, metavar=("LOW", "HIGH"), help="black and white in arrays of floats")
     add("--allow-unreadable", action="store_true", help="leave unreadable images out instead of refusing")
+    add_decoding(p)
     add("--data", help="data root (default: $DPMOT_DATA)")
     add("--cache", type=Path, help="folder of cached reference features (default: $DPMOT_CACHE, else ~/.cache/dpmot)")
     add("--device", help="cpu, cuda ... (default: a GPU if there is one)")
@@ -62,6 +65,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def measure(options: argparse.Namespace) -> None:
     """Measure on all processes; the first prints the values and writes them where asked to."""
+    if options.out:
+        writable(options.out.absolute().parent)  # said before the work
     task = Task(**{name: value for name, value in vars(options).items() if name not in ("device", "out")})
     with Workers.joined(options.device) as workers:
         values, description = evaluate(task, workers)

@@ -10,7 +10,7 @@ import numpy as np
 
 from benchmark.commands import CommandLine, run_command
 from benchmark.data.arrays import DataError, data_root, open_images
-from benchmark.data.decoding import AS_STORED, Decoding
+from benchmark.data.decoding import AS_STORED, Decoding, add_decoding
 from benchmark.data.prepare import check_hashes, plan, split_by_count, split_celeba, write_dataset
 from benchmark.data.sources import Source, open_source
 
@@ -56,14 +56,6 @@ def parser() -> argparse.ArgumentParser:
     for command in (prepare, listed):
         command.add_argument("--data", metavar="ROOT", help="data root (default: $DPMOT_DATA, else ~/.cache/dpmot)")
     return top
-
-
-def add_decoding(arguments: argparse.ArgumentParser) -> None:
-    """Add the options that say how image files are decoded."""
-    add = arguments.add_argument
-    add("--orientation", choices=("stored", "upright"), default="stored", help="turn images as their EXIF says, or not")
-    ways = "colours under transparent pixels: those stored, or of an image laid over white or black"
-    add("--transparency", choices=("stored", "white", "black"), default="stored", help=ways)
 
 
 def prepare_cifar10(folder: Path, source: Path | None) -> None:

@@ -4,6 +4,7 @@ Decoders are those of `FORMATS` alone, and neither a file nor its pixels may be 
 file can cost little. What a file holds decides how it is read, not how its name ends.
 """
 
+import argparse
 import io
 from dataclasses import dataclass
 from typing import Literal
@@ -47,6 +48,14 @@ class Decoding:
 
 
 AS_STORED = Decoding()
+
+
+def add_decoding(arguments: argparse.ArgumentParser) -> None:
+    """Add the options of `Decoding` to a command line."""
+    add = arguments.add_argument
+    add("--orientation", choices=("stored", "upright"), default="stored", help="turn images as their EXIF says, or not")
+    ways = "colours under transparent pixels: those stored, or of an image laid over white or black"
+    add("--transparency", choices=("stored", "white", "black"), default="stored", help=ways)
 
 
 def decode(content: bytes, how: Decoding = AS_STORED) -> tuple[Image.Image, list[str]]:

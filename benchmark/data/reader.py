@@ -91,7 +91,7 @@ def from_array(
     notes = [f"the first {limit} of {len(array)} images"] if limit and limit < len(array) else []
     array = array[:limit]
     if array.dtype == np.uint8:
-        if all(part.max() <= 1 for part in _parts(array)):
+        if all(part.max() <= 1 for part in _parts(array)) and array.any():
             raise DataError(f"{name}: its bytes are 0 and 1 alone: floats that were cast before they were scaled?")
         return Images(name, len(array), array.shape[1:3], lambda a, b: np.asarray(array[a:b]), notes=tuple(notes))
     if array.dtype.kind != "f" or value_range is None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -48,10 +49,12 @@ class Evidence(ABC):
     Attributes:
         count: S.
         seed: drives resampling only.
+        reference_count: reference examples; None where nothing says how many.
     """
 
     count: int
     seed: int = 0
+    reference_count: int | None = None
 
     @abstractmethod
     def lacks(self, need: Need) -> str | None:
@@ -86,9 +89,15 @@ class Evidence(ABC):
 
     @property
     def reference_features(self) -> Tensor:
-        """The features that measures over pairs use: at most `PAIRS` of them, evenly spread, [M, D]."""
+        """The features that measures over pairs use: a random part of `PAIRS` of them, or all, [M, D].
+
+        The part is the same for every sample; examples may be sorted by class, or follow each other in a cycle.
+        """
         features = self.all_reference_features
-        return features[:: max(1, len(features) // PAIRS)][:PAIRS]
+        if len(features) <= PAIRS:
+            return features
+        chosen = np.random.RandomState(0).permutation(len(features))[:PAIRS]
+        return features[torch.from_numpy(np.sort(chosen)).to(features.device)]
 
     @property
     @abstractmethod

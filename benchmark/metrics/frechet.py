@@ -55,6 +55,8 @@ def frechet_estimate(features: Tensor, b: Gaussian, note: str) -> Estimate:
     value = frechet_distance(a, b)
     error = float(influence(features, a, b).var() / len(features)) ** 0.5
     excess = f"bias about +{max(bias(features, value, b), 0.0):.3g} at {len(features)} samples"
+    if 0 < b.count <= len(b.mean):
+        excess += f", and more for a reference of {b.count} examples, fewer than the {len(b.mean)} features"
     return Estimate(value, max(value - Z * error, 0.0), value + Z * error, len(features), f"{note}; {excess}")
 
 

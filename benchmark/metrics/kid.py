@@ -88,7 +88,7 @@ SUBSETS = Quantity(key="kid_subsets", label="KID (subsets)", better="lower", mea
 
 @metric(
     "kd",
-    version="1",
+    version="2",
     quantities=[
         KID,
         KID.in_features("kd", "KD", MEANING, column=15),
@@ -105,7 +105,7 @@ def kd(evidence: Evidence) -> dict[str, Estimate]:
 
 @metric(
     "kd-subsets",
-    version="1",
+    version="2",
     quantities=[
         SUBSETS,
         SUBSETS.in_features("kd_subsets", "KD (subsets)", SUBSETS.meaning),

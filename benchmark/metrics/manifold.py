@@ -88,7 +88,7 @@ def _quantity(name: str, column: int, rate: bool, meaning: str) -> Quantity:
 
 @metric(
     "pr",
-    version="1",
+    version="2",
     quantities=[
         _quantity("precision", 16, True, "share of samples within the third-neighbour ball of a reference example"),
         _quantity("recall", 17, True, "share of reference examples within the third-neighbour ball of a sample"),

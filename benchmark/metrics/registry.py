@@ -100,6 +100,9 @@ def complaint(each: Metric, evidence: Evidence) -> str | None:
             return f"metric '{each.name}' needs {lacking}"
     if evidence.count < (least := evidence.least(each.least, each.ranks)):
         return f"metric '{each.name}' needs at least {least} samples, got {evidence.count}"
+    compares = {"moments", "reference features"} & set(each.needs)
+    if compares and evidence.reference_count is not None and evidence.reference_count < least:
+        return f"metric '{each.name}' needs a reference of at least {least}, this one has {evidence.reference_count}"
     return None
 
 

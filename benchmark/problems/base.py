@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from benchmark.networks.students import open_student, student_hash
 from benchmark.records.cache import cache_folder, cached
 from samplers.noise import stream
+from samplers.options import configuration
 
 Split = Literal["train", "test", "reference"]
 
@@ -30,6 +31,7 @@ class Problem(ABC):
         shard: samples to a shard; part of a run's key, since noise is drawn shard by shard.
         neighbours: training examples, the first of the split, among which copies are looked for.
         feature_name: what `features` are, for notes; empty where there are none.
+        reference_count: examples that distances are measured to; None where as many as asked for can be drawn.
         fid: whether they are the Inception features of FID, so that distances in them bear its name.
         draw: which draw of the examples this is, where that is an option; 0 is the one that was there first. Others are
             independent of it: other draws from a law that is known, a random order of a split that is finite.
@@ -49,6 +51,7 @@ class Problem(ABC):
     feature_name: ClassVar[str] = ""
     fid: bool = False
     draw: int = 0
+    reference_count: int | None = None
 
     def to(self, device: torch.device | str) -> Self:
         """This problem with its network, and the samples drawn from it, on a device."""
@@ -126,6 +129,14 @@ class Problem(ABC):
             UserError: it cannot be read.
         """
         return student_hash(self.name, source)
+
+    def configuration(self) -> dict[str, Any]:
+        """Give the options as they stand in a run's configuration: files by content, so that paths do not count."""
+        return configuration(self)
+
+    def places(self) -> dict[str, str]:
+        """Say where the files that the options name lie, for the record; they are no part of its key."""
+        return {}
 
     def fingerprint(self) -> dict[str, Any]:
         """Hashes of data and checkpoints that determine the outcome beyond the options."""

@@ -16,4 +16,6 @@ class Cifar10(ImageProblem):
     summary: ClassVar[str] = "CIFAR-10, 32x32, a U-Net denoiser"
     metrics: ClassVar[tuple[str, ...]] = ("fd", "modes", "mode_mixture", "novelty")
     side: ClassVar[int] = 32
+    in_random_order: ClassVar[bool] = True
+    published_labels: ClassVar[str] = "f5cfe00b0f00968c0cc5ff3b1d2de51b10e33efa277c2986f4e0fa63e58c9f4f"
     extractor: str = "classifier"

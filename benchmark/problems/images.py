@@ -3,6 +3,7 @@
 import math
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
@@ -34,20 +35,25 @@ class ImageProblem(Problem):
         extractor: features of the Fréchet distance: `classifier`, the suite's own for this problem, where it ships one;
             or any feature network of `benchmark.metrics.extractors`, such as `mobilenet_v2` (weights at
             $DPMOT_WEIGHTS).
-        references: images that Fréchet distances are taken to, the first of the training split; fewer on a CPU.
+        references: images that Fréchet distances are taken to, a part of the training split; fewer on a CPU.
         shard: samples to a shard, the least that is ever drawn; make it small on a CPU.
-        neighbours: training images among which copies are looked for, the first of the split.
+        neighbours: training images among which copies are looked for, a part of the split.
         draw: see `Problem`.
 
     Class attributes:
         side: of the images, in pixels.
         widest: noise range to sample in, where the denoiser was trained on all of it.
+        in_random_order: whether the first images of a split are a random part of it. Of other data sets, which may be
+            sorted, a part is drawn.
+        published_labels: SHA-256 of the labels of published runs, whose keys do not hold it.
     """
 
     side: ClassVar[int]
     trainable = True
     redistributable: ClassVar[bool] = False
     widest: ClassVar[tuple[float, float]] = (0.002, 80.0)
+    in_random_order: ClassVar[bool] = False
+    published_labels: ClassVar[str] = ""
     checkpoint: str = ""
     extractor: str = "mobilenet_v2"
     references: int = 20_000
@@ -90,12 +96,15 @@ class ImageProblem(Problem):
         return found
 
     @property
+    def _shipped(self) -> Path:
+        return SHIPPED / self.name / "denoiser.safetensors"
+
+    @property
     def source(self) -> str:
         """Where the denoiser comes from."""
-        shipped = SHIPPED / self.name / "denoiser.safetensors"
-        if not self.checkpoint and not shipped.exists():
+        if not self.checkpoint and not self._shipped.exists():
             raise UserError(f"{self.name}: no denoiser is shipped; give one by --set problem.checkpoint=FILE")
-        return self.checkpoint or str(shipped)
+        return self.checkpoint or str(self._shipped)
 
     @cached_property
     def _denoiser(self) -> nn.Module:
@@ -103,7 +112,7 @@ class ImageProblem(Problem):
 
     def student(self) -> nn.Module:
         try:
-            return open_denoiser(self.source, self.device)
+            return open_denoiser(self.source, self.device, self.shape)
         except CheckpointError as error:
             raise UserError(str(error)) from None
 
@@ -127,6 +136,11 @@ class ImageProblem(Problem):
         counts = torch.ones(1) if labels is None else torch.from_numpy(np.bincount(labels))
         return counts.double() / counts.sum()
 
+    @property
+    def reference_count(self) -> int:  # type: ignore[override]
+        """Images that distances are taken to."""
+        return min(self.references, len(self.data.images("train")))
+
     def denoiser(self, x: Tensor, sigma: Tensor) -> Tensor:
         return self._denoiser(x, sigma)
 
@@ -135,6 +149,12 @@ class ImageProblem(Problem):
         images = self.data.images("test" if split == "test" else "train")
         chosen = np.array(images[self.order(split, len(images))[:count].numpy()])
         return from_pixels(torch.from_numpy(chosen).permute(0, 3, 1, 2))
+
+    def order(self, split: Split, count: int) -> Tensor:
+        """The order on disk where that is random, else a random one, the same whenever it is asked for."""
+        if self.draw or self.in_random_order:
+            return super().order(split, count)
+        return torch.from_numpy(np.random.RandomState(0).permutation(count))
 
     def posterior(self, x: Tensor) -> Tensor:
         if not self._has_classifier:
@@ -156,15 +176,49 @@ class ImageProblem(Problem):
             return f"{self.name} classifier"
         return "MobileNetV2" if self.extractor == "mobilenet_v2" else self.extractor
 
-    def fingerprint(self) -> dict[str, Any]:
-        stated = {k: v for k, v in self.data.info.items() if k.endswith("sha256")}
-        networks = {"classifier_sha256": sha256(checkpoint(self.name))} if self._has_classifier else {}
-        if self.extractor not in ("classifier", "mobilenet_v2"):  # records of these two were made without
-            networks["extractor_sha256"] = self._features.sha256
+    def configuration(self) -> dict[str, Any]:
+        """With the denoiser by its content; the shipped one is none that was asked for, wherever it lies."""
+        found = super().configuration()
+        if self.checkpoint:
+            own = self._shipped.exists() and sha256(self._shipped) == self._denoiser_hash
+            digest, mark, process = self._denoiser_hash.partition("#")
+            found["checkpoint"] = "" if own else f"sha256:{digest[:16]}{mark}{process}"
+        return found
+
+    def places(self) -> dict[str, str]:
+        return {"checkpoint": self.checkpoint} if self.checkpoint else {}
+
+    @property
+    def _denoiser_hash(self) -> str:
         try:
-            return {"denoiser": denoiser_hash(self.source), **networks, **stated}
+            return denoiser_hash(self.source)
         except CheckpointError as error:
             raise UserError(str(error)) from None
+
+    def fingerprint(self) -> dict[str, Any]:
+        """Hash all that is read beside the options.
+
+        Published runs were made with labels and an order of images that they do not state, so neither is stated where
+        it is theirs.
+        """
+        found: dict[str, Any] = {"denoiser": self._denoiser_hash}
+        if self._has_classifier:
+            found["classifier_sha256"] = sha256(checkpoint(self.name))
+        if self.extractor != "classifier":
+            found["extractor_sha256"] = self._features.sha256
+        found |= {key: value for key, value in self.data.info.items() if key.endswith("sha256")}
+        try:
+            found |= {
+                f"{split}_sha256": self.data.sha256(split) for split in ("train", "test") if split in self.data.splits
+            }
+            labels = self.data.labels_sha256("train")
+        except DataError as error:
+            raise UserError(str(error)) from None
+        if labels not in (None, self.published_labels):
+            found["train_labels_sha256"] = labels
+        if not self.in_random_order:
+            found["part"] = "random"
+        return found
 
 
 @dataclass(frozen=True)

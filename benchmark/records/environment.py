@@ -4,14 +4,17 @@ import hashlib
 import inspect
 import os
 import platform
+import sys
 from functools import cache
 from typing import Any
 
 import torch
 
 from dpmot.machine import commit, installed, processor
-from samplers.registry import Entry
+from samplers.plugins import Entry
 
+OWN = ("samplers", "benchmark")
+"""Packages whose code is told apart by the versions that it states."""
 PACKAGES = ("torch", "numpy", "scipy", "pot", "scikit-learn")
 
 
@@ -30,11 +33,18 @@ def describe(device: str = "cpu") -> dict[str, Any]:
     }
 
 
-def code(entry: Entry) -> dict[str, str | None]:
-    """Where a sampler comes from: module, a hash of its text, and the package of a plugin; JSON-ready."""
-    module = inspect.getmodule(entry.cls)
+def code(entry: Entry[Any]) -> dict[str, str | None]:
+    """Where a sampler, metric or problem comes from: module, a hash of its text, a plugin's package; JSON-ready."""
+    module = sys.modules.get(entry.origin)
     try:
         text = hashlib.sha256(inspect.getsource(module).encode()).hexdigest()[:16] if module else None
     except (OSError, TypeError):  # made at an interpreter's prompt, or compiled
         text = None
     return {"module": entry.origin, "sha256": text, "package": entry.package}
+
+
+def foreign(entry: Entry[Any]) -> dict[str, str | None]:
+    """What tells the code of another package from an earlier one, as `code`; {} for what is ours."""
+    if entry.package is None and entry.origin.partition(".")[0] in OWN:
+        return {}
+    return code(entry)

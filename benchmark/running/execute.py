@@ -136,7 +136,11 @@ def begin_record(run: Run) -> Record:
         key=run.key,
         config=run.config,
         changed=run.changed(),
-        environment={**environment.describe(str(run.problem.device)), "sampler": environment.code(run.entry)},
+        environment={
+            **environment.describe(str(run.problem.device)),
+            "sampler": environment.code(run.entry),
+            **run.problem.places(),
+        },
         created=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
     )
 

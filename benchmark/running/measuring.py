@@ -47,7 +47,12 @@ def why_not(metric: str, problem: Problem, samples: int) -> str | None:
     for need in found.needs:
         if (lacking := lacks(problem, need)) is not None:
             return f"metric '{metric}' needs {lacking}"
-    return None if samples >= found.least else f"metric '{metric}' needs at least {found.least} samples, got {samples}"
+    if samples < found.least:
+        return f"metric '{metric}' needs at least {found.least} samples, got {samples}"
+    compares, count = {"moments", "reference features"} & set(found.needs), problem.reference_count
+    if compares and count is not None and count < found.least:
+        return f"metric '{metric}' needs a reference of at least {found.least}, this one has {count}"
+    return None
 
 
 def lacks(problem: Problem, need: Need) -> str | None:
@@ -64,6 +69,7 @@ class RunEvidence(Evidence):
 
     def __init__(self, samples: Tensor, problem: Problem, seed: int = 0) -> None:
         self.samples, self.problem, self.seed, self.count = samples, problem, seed, len(samples)
+        self.reference_count = problem.reference_count
 
     def lacks(self, need: Need) -> str | None:
         return lacks(self.problem, need)

@@ -8,10 +8,14 @@ from typing import Any
 import torch
 
 from benchmark.metrics import versions
+from benchmark.metrics.registry import METRICS
 from benchmark.problems import make_problem
 from benchmark.problems.base import Problem
+from benchmark.problems.registry import PROBLEMS
+from benchmark.records import environment
 from benchmark.records.store import canonical, key_of
 from benchmark.running.measuring import why_not
+from samplers import plugins
 from samplers.base import Sampler
 from samplers.errors import UserError
 from samplers.options import configuration
@@ -94,7 +98,7 @@ class Run:
     @cached_property
     def config(self) -> dict[str, Any]:
         """Exactly what determines the outcome, JSON-ready; its hash is the run's key."""
-        return {
+        found = {
             "problem": {
                 "name": self.problem.name,
                 "options": dict(self.problem_options),
@@ -112,6 +116,17 @@ class Run:
             "shard": self.problem.shard,
             "metrics": versions(self.metrics),
         }
+        others = self._plugins()
+        return found | ({"plugins": others} if others else {})
+
+    def _plugins(self) -> dict[str, Any]:
+        """The code of other packages that has a part in the run: their versions alone may stay while it changes."""
+        parts: list[plugins.Entry[Any]] = [
+            self.entry,
+            PROBLEMS.lookup(self.problem.name),
+            *(METRICS.lookup(name) for name in self.metrics),
+        ]
+        return {part.name: told for part in parts if (told := environment.foreign(part))}
 
     def changed(self) -> dict[str, Any]:
         """Options of the sampler that differ from its defaults."""
@@ -183,7 +198,7 @@ def _runs(case: Case, problem: Problem, sampler: Sampler, nfe: int, more_metrics
     for seed in case.seeds:
         yield Run(
             problem=problem,
-            problem_options=configuration(problem),
+            problem_options=problem.configuration(),
             entry=lookup(case.sampler),
             sampler=sampler,
             options=configuration(sampler),

@@ -139,7 +139,10 @@ def test_what_is_missing_or_wrong_is_said_in_one_line(root, monkeypatch):
 
 def test_results_hold_no_picture_of_data_that_is_not_ours(root, tmp_path, monkeypatch):
     monkeypatch.setenv("DPMOT_CACHE", str(root / "cache"))
-    given = {"checkpoint": str(root / "tiny.safetensors"), "references": 12, "shard": 12, "neighbours": 12}
+    images = np.random.default_rng(1).integers(0, 256, (24, 32, 32, 3), dtype=np.uint8)
+    np.save(root / "cifar10" / "train.npy", images)  # a distance takes 20
+    np.save(root / "cifar10" / "train_labels.npy", np.arange(24) % 10)
+    given = {"checkpoint": str(root / "tiny.safetensors"), "references": 20, "shard": 12, "neighbours": 12}
     arms = ("ddim", "copy-target", "held-out", "random-latent", "dpmot-released")
     options = {"dpmot-released": {"iterations": 1}}
     cases = [Case("cifar10", arm, (2,), (0,), 24, options.get(arm, {}), given) for arm in arms]

@@ -19,12 +19,12 @@ from tqdm import tqdm
 from benchmark import metrics
 from benchmark.commands import command_line, run_command
 from benchmark.data.arrays import ImageSet, open_images
+from benchmark.data.reader import from_array
 from benchmark.metrics.checks import corrupting
 from benchmark.metrics.evidence import Need
 from benchmark.metrics.extractors import make_extractor
 from benchmark.metrics.images.judging import ImageEvidence, Judge
 from benchmark.metrics.images.reference import Reference
-from benchmark.metrics.images.samples import from_array
 from benchmark.records.cache import cache_folder
 from benchmark.workers import choose_device
 from dpmot.bench import markdown

@@ -18,12 +18,12 @@ from torch import Tensor
 
 from benchmark.commands import command_line, run_command
 from benchmark.data.arrays import open_images
+from benchmark.data.reader import from_array
 from benchmark.metrics.checks.corrupting import blur
 from benchmark.metrics.estimation.gaussian import Gaussian
 from benchmark.metrics.extractors import Extractor, make_extractor
 from benchmark.metrics.frechet import frechet_distance
 from benchmark.metrics.images.reference import extract
-from benchmark.metrics.images.samples import from_array
 from benchmark.metrics.inception_score import inception_score
 from benchmark.metrics.kid import KernelSums, kernel_distance, kernel_distance_subsets
 from benchmark.metrics.manifold import Balls, precision_recall_density_coverage

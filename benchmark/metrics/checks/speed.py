@@ -22,13 +22,13 @@ import torch
 from benchmark import metrics
 from benchmark.commands import command_line, run_command
 from benchmark.data.arrays import open_images
+from benchmark.data.reader import Images, from_array
 from benchmark.metrics.base import Estimate
 from benchmark.metrics.checks.corrupting import noise
 from benchmark.metrics.evidence import Need
 from benchmark.metrics.extractors import make_extractor
 from benchmark.metrics.images.judging import ImageEvidence, Judge
 from benchmark.metrics.images.reference import Reference
-from benchmark.metrics.images.samples import Images, from_array
 from benchmark.records import environment
 from benchmark.records.cache import cache_folder
 from benchmark.records.files import write_json

@@ -9,10 +9,10 @@ import torch.distributed as dist
 from torch import Tensor
 from tqdm import tqdm
 
+from benchmark.data.reader import Images
 from benchmark.metrics.base import MetricError
 from benchmark.metrics.estimation.neighbours import Index
 from benchmark.metrics.extractors import Extractor
-from benchmark.metrics.images.samples import Images
 from benchmark.workers import gather_rows
 
 

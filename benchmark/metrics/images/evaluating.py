@@ -5,19 +5,22 @@ import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from benchmark.data.arrays import open_images
+from benchmark.data.decoding import Decoding
+from benchmark.data.reader import Images, read_images
 from benchmark.metrics.base import Estimate, MetricError
 from benchmark.metrics.evidence import Evidence, Need
 from benchmark.metrics.extractors import Extractor, best_available, make_extractor
 from benchmark.metrics.frechet import paired_difference
 from benchmark.metrics.images import moments
 from benchmark.metrics.images.judging import ImageEvidence, Judge
+from benchmark.metrics.images.pairing import pairs
 from benchmark.metrics.images.reference import Reference
-from benchmark.metrics.images.samples import Images, open_samples
 from benchmark.metrics.registry import METRICS, Metric, check, complaint, measure
 from benchmark.records.cache import cache_folder
+from benchmark.records.hashes import file_sha256
 from benchmark.workers import Workers
 
 USUAL_CLASSIFIER = {"cifar10": "cifar10_resnet56"}
@@ -43,12 +46,20 @@ class Task:
     data: str | None = None
     cache: Path | None = None
     batch: int | None = None
+    orientation: Literal["stored", "upright"] = "stored"
+    transparency: Literal["stored", "white", "black"] = "stored"
 
     def open(self, path: Path) -> Images:
-        """Open images at a path as the options say; images that are left out are named."""
-        images = open_samples(path, self.limit, self.allow_unreadable, self.range)
-        if images.left_out:
-            _say(f"{len(images.left_out)} unreadable images left out: {', '.join(images.left_out[:5])}")
+        """Open images at a path as the options say; what was done with odd ones is said."""
+        images = read_images(
+            path,
+            limit=self.limit,
+            allow_unreadable=self.allow_unreadable,
+            value_range=self.range,
+            how=Decoding(self.orientation, self.transparency),
+        )
+        for note in images.notes:
+            _say(f"{images.name}: {note}")
         return images
 
 
@@ -64,6 +75,9 @@ def evaluate(task: Task, workers: Workers) -> tuple[dict[str, Estimate], dict[st
         except ImportError as error:
             raise MetricError(f"--import {task.plugin}: {error}") from None
     images = task.open(task.images)
+    if task.against:
+        others = task.open(task.against)
+        mine, theirs, said = pairs(images, others)  # refuses before any work
     judge = make_judge(task, images, workers)
     batch = task.batch or (1000 if workers.device.type == "cuda" else 100)
 
@@ -80,13 +94,25 @@ def evaluate(task: Task, workers: Workers) -> tuple[dict[str, Estimate], dict[st
     seen = evidence(images, needs)
     values = measure([metric.name for metric in chosen], seen)
     if task.against:
-        other = evidence(task.open(task.against))
-        note = f"{task.images.name} less {task.against.name}"
-        difference = paired_difference(seen.features, other.features, judge.moments, note)
+        other = evidence(others)
+        note = f"{task.images.name} less {task.against.name}; {said}"
+        difference = paired_difference(seen.features[mine], other.features[theirs], judge.moments, note)
         values[f"fd_difference[{judge.extractor.name}]"] = difference
-    classifier = judge.classifier.describe() if judge.classifier else None
-    description = {**judge.extractor.describe(), "classifier": classifier, "images": images.count}
-    return values, {**description, "left_out": list(images.left_out), "path": str(task.images)}
+    return values, describe(task, judge, images)
+
+
+def describe(task: Task, judge: Judge, images: Images) -> dict[str, Any]:
+    """Say what was measured with what, JSON-ready: all that the values depend on, and what was done with odd images."""
+    return {
+        **judge.extractor.describe(),
+        "classifier": judge.classifier.describe() if judge.classifier else None,
+        "reference": judge.reference.describe() if judge.reference else None,
+        "statistics_sha256": file_sha256(task.statistics) if task.statistics else None,
+        "images": images.count,
+        "notes": list(images.notes),
+        "left_out": list(images.left_out),
+        "path": str(task.images),
+    }
 
 
 def make_judge(task: Task, images: Images, workers: Workers) -> Judge:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from benchmark.data.arrays import DataError
+from benchmark.data.reader import Images
 from benchmark.metrics.base import MetricError, Quantity
 from benchmark.metrics.estimation.gaussian import Gaussian
 from benchmark.metrics.estimation.neighbours import Index
@@ -20,7 +21,6 @@ from benchmark.metrics.extractors import Extractor
 from benchmark.metrics.images import training
 from benchmark.metrics.images.collect import Collected, collect
 from benchmark.metrics.images.reference import Reference
-from benchmark.metrics.images.samples import Images
 
 T = TypeVar("T")
 
@@ -54,6 +54,13 @@ class Judge:
     def moments(self) -> Gaussian:
         """Moments of the reference features."""
         return self.given or self.data.gaussian
+
+    @property
+    def reference_count(self) -> int | None:
+        """Images that the reference was made of; None where statistics do not say."""
+        if self.given is not None:
+            return self.given.count or None
+        return self.data.images.count
 
     @cached_property
     def train(self) -> Reference:
@@ -112,6 +119,7 @@ class ImageEvidence(Evidence):
     ) -> None:
         self.images, self.judge, self.needs = images, judge, frozenset(needs)
         self.batch, self.progress, self.count = batch, progress, images.count
+        self.reference_count = judge.reference_count
 
     @cached_property
     def seen(self) -> Collected:

@@ -4,7 +4,6 @@ python -m benchmark.metrics.images.reference cifar10 --split train --extractor m
 """
 
 import argparse
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -16,10 +15,10 @@ from torch import Tensor
 from tqdm import tqdm
 
 from benchmark.data.arrays import ImageSet
+from benchmark.data.reader import Images, from_array
 from benchmark.metrics.estimation.gaussian import Gaussian
 from benchmark.metrics.extractors import Extractor
 from benchmark.metrics.images import moments
-from benchmark.metrics.images.samples import Images, from_array
 from benchmark.records.cache import cache_folder, cached
 
 BATCH = 1000
@@ -50,8 +49,8 @@ class Reference:
 
     def describe(self) -> dict[str, str]:
         """What the features depend on; the cache's key is its hash."""
-        fingerprint = self.data.info.get(f"{self.split}_sha256") or _content_hash(self.data.images(self.split))
-        return {"data": self.data.name, "split": self.split, "data_sha256": fingerprint, **self.extractor.describe()}
+        content = self.data.sha256(self.split)
+        return {"data": self.data.name, "split": self.split, "data_sha256": content, **self.extractor.describe()}
 
     @cached_property
     def features(self) -> Tensor:
@@ -79,13 +78,6 @@ def extract(images: Images, extractor: Extractor, label: str | None = None) -> T
             found.append(extractor(batch))
             bar.update(len(batch))
     return torch.cat(found)
-
-
-def _content_hash(images: np.ndarray) -> str:
-    digest = hashlib.sha256(str(images.shape).encode())
-    for start in range(0, len(images), 10_000):
-        digest.update(images[start : start + 10_000].tobytes())
-    return digest.hexdigest()
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -18,6 +18,7 @@ class TwoModes:
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     feature_name: str = "the points themselves"
     fid: bool = False
+    reference_count: int | None = None
     mode_weights: Tensor = field(default_factory=lambda: torch.tensor([0.5, 0.5]))
 
     def draw(self, count: int, seed: int) -> Tensor:

@@ -3,10 +3,10 @@ import pytest
 import torch
 import torch.distributed as dist
 
+from benchmark.data.reader import from_array
 from benchmark.metrics.base import MetricError
 from benchmark.metrics.extractors import Extractor
 from benchmark.metrics.images.collect import collect
-from benchmark.metrics.images.samples import from_array
 
 
 @pytest.mark.parametrize("rank", range(4))
