@@ -1,16 +1,27 @@
 """What the command lines have in common: the parser, and how they end."""
 
 import argparse
+import io
 import os
 import sys
 from collections.abc import Callable
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from samplers.errors import UserError
 
 
 class CommandLine(argparse.ArgumentParser):
-    """A parser whose complaints are one line; its subcommands' too."""
+    """A parser whose complaints are one line; its subcommands' too.
+
+    Args:
+        as for `argparse.ArgumentParser`. From then on what an output's encoding lacks, such as σ, is written as an
+        escape.
+    """
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        if isinstance(sys.stdout, io.TextIOWrapper):
+            sys.stdout.reconfigure(errors="backslashreplace")
 
     def error(self, message: str) -> NoReturn:
         """Exit with code 2."""

@@ -17,8 +17,6 @@ import textwrap
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
-from tqdm import tqdm
-
 from benchmark.commands import command_line, positive, run_command
 from benchmark.metrics import METRICS, lookup
 from benchmark.metrics.extractors import EXTRACTORS
@@ -30,6 +28,7 @@ from benchmark.running import suites
 from benchmark.running.execute import Settings, execute_all, unfinished
 from benchmark.running.plan import Case, Plan, Run, make_plan
 from benchmark.workers import choose_device
+from dpmot.progress import progress_bar
 from samplers.errors import UserError
 from samplers.registry import available, unavailable
 
@@ -195,7 +194,7 @@ def read_settings(settings: Sequence[str]) -> tuple[dict[str, str], dict[str, st
 def follow(done: Iterable[tuple[Run, Record]], count: int, store: Store) -> int:
     """Say how the runs get on as they get done; 1 where one failed."""
     failed = []
-    with tqdm(done, total=count, unit="run", dynamic_ncols=True, disable=not count) as bar:
+    with progress_bar(done, total=count, unit="run", dynamic_ncols=True, disable=not count) as bar:
         for run, record in bar:
             if not record.ok:
                 failed.append(f"{run}: {record.error}")

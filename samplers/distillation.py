@@ -14,8 +14,8 @@ from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
-from tqdm import tqdm
 
+from dpmot.progress import progress_bar
 from samplers.base import Denoiser, FittedStudent, Problem, Sampler
 from samplers.cudnn import fastest_convolutions
 from samplers.errors import UserError
@@ -225,7 +225,7 @@ class Distillation(Sampler):
         seeds = torch.zeros(self.batch, dtype=torch.int64, device=problem.device)
         set_dropout(student, self.dropout, seeds)
         with fastest_convolutions():
-            for step in tqdm(range(self.steps), what, leave=False, disable=not progress):
+            for step in progress_bar(range(self.steps), what, leave=False, disable=not progress):
                 optimiser.param_groups[0]["lr"] = self.learning_rate(step)
                 chosen = torch.randint(len(examples), (self.batch,), generator=generator, device=problem.device)
                 x0 = mirrored(examples[chosen], generator) if self.mirror else examples[chosen]

@@ -12,8 +12,8 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
+from dpmot.progress import progress_bar
 from samplers.base import Denoiser, FittedSampler, Problem, ReverseSampler, Sampler
 from samplers.errors import UserError
 from samplers.latents import Targets, make_latents
@@ -143,7 +143,7 @@ class DPMOTReleased(Sampler):
         lr, samples, best, bad, doubled, drawn = self.lr, 10 * count, float("inf"), 0, 0, 0
         history: list[dict[str, float]] = []
         mass, began = heights, perf_counter()
-        for iteration in tqdm(range(self.iterations), "released OT", disable=not progress, leave=False):
+        for iteration in progress_bar(range(self.iterations), "released OT", disable=not progress, leave=False):
             hits = torch.zeros(count, dtype=torch.long, device=device)
             for size in _chunks(samples, 4000):
                 z = torch.randn(size, dim, generator=generator, dtype=points.dtype, device=device)

@@ -16,7 +16,6 @@ from typing import Any
 import pandas as pd
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from benchmark.bound.measure import map_masses
 from benchmark.bound.terms import distance_to_law, mass_plan, squared_distances, synchronous_term
@@ -27,6 +26,7 @@ from benchmark.records.store import RecordFolder, key_of
 from benchmark.running.executors import carry_out
 from benchmark.workers import choose_device
 from dpmot import HEIGHTS_VERSION, Gaussian, SemiDiscreteProblem, solve
+from dpmot.progress import progress_bar
 from samplers.base import CountingDenoiser
 from samplers.latents import make_latents
 from samplers.noise import ShardNoise, make_grid, stream
@@ -135,7 +135,7 @@ def run(names: Iterable[str], folder: Path, force: bool = False) -> None:
     settings = [Setting(name, level) for name in names for level in LEVELS]
     kept = networks_in(folder)
     done = carry_out(Measuring(kept, choose_device(None), force), [settings], jobs=1)
-    for record in tqdm(done, total=len(settings), unit="network level", disable=not settings):
+    for record in progress_bar(done, total=len(settings), unit="network level", disable=not settings):
         _drop_others(kept, record)
     if records := kept.read():
         table = [record["config"]["setting"] | record["measured"] for record in records]

@@ -7,14 +7,13 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
-
 from benchmark.bound.grid import Cell
 from benchmark.bound.measure import measure, violated
 from benchmark.records import environment
 from benchmark.records.record import SCHEMA
 from benchmark.records.store import RecordFolder
 from benchmark.running.executors import carry_out
+from dpmot.progress import progress_bar
 
 CHUNK = 6
 """Cells a process takes at once: few, so that the bar moves, but some, since neighbours share samples and flows."""
@@ -72,7 +71,7 @@ def run(cells: Sequence[Cell], folder: Path, jobs: int = 1, force: bool = False)
     todo = cells if force else unfinished(cells, cells_in(folder))
     if len(todo) < len(cells):
         print(f"{len(cells) - len(todo)} of {len(cells)} cells are finished and skipped (--force repeats them)")
-    with tqdm(total=len(todo), unit="cell", dynamic_ncols=True, disable=not todo) as bar:
+    with progress_bar(total=len(todo), unit="cell", dynamic_ncols=True, disable=not todo) as bar:
         for cell, record in carry_out(Measuring(folder), neighbours(todo), jobs):
             bar.set_description(cell.mixture)
             bar.update()

@@ -109,7 +109,7 @@ def open_images(name: str, root: str | os.PathLike[str] | None = None) -> ImageS
     """
     folder = data_root(root) / name
     try:
-        info = json.loads((folder / "dataset.json").read_text())
+        info = json.loads((folder / "dataset.json").read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise DataError(
             f"{name}: no data in {folder}; give the data root by --data or DPMOT_DATA, "

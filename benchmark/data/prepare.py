@@ -16,13 +16,13 @@ from typing import Any
 
 import numpy as np
 from PIL import Image
-from tqdm import tqdm
 
 from benchmark.data.arrays import DataError
 from benchmark.data.decoding import AS_STORED, Decoding
 from benchmark.data.reader import decode_image, told
 from benchmark.data.sources import Source
 from benchmark.records.files import write_json
+from dpmot.progress import progress_bar
 
 
 def crop_and_resize(image: Image.Image, crop: str, size: int) -> np.ndarray:
@@ -79,7 +79,7 @@ def write_split(
             done = max(0, path.stat().st_size - start) // image_bytes
             file.write(header.getvalue())
             file.seek(start + done * image_bytes)
-            for i in tqdm(chosen[done:], initial=done, total=len(chosen), desc=path.stem, unit="img"):
+            for i in progress_bar(chosen[done:], initial=done, total=len(chosen), desc=path.stem, unit="img"):
                 image, found = decode(source, i, how)
                 remarks += found
                 file.write(crop_and_resize(image, crop, size).tobytes())
@@ -166,7 +166,7 @@ def _goes_on(folder: Path, plan: dict[str, Any]) -> bool:
     """Keep the arrays of an interrupted preparation with the same plan, if there was one; delete those of any other."""
     record = folder / "dataset.json.part"
     try:
-        earlier = dict(json.loads(record.read_text()))
+        earlier = dict(json.loads(record.read_text(encoding="utf-8")))
     except (FileNotFoundError, ValueError, TypeError):
         earlier = {}
     if earlier == plan:

@@ -2,8 +2,6 @@
 
 from pathlib import Path
 
-from tqdm import tqdm
-
 from benchmark.report.arranging import load
 from benchmark.report.figures.figure import Drawing, every_figure
 from benchmark.report.figures.style import save, theme
@@ -14,6 +12,7 @@ from benchmark.report.verdict import writing as verdict
 from benchmark.report.verdict.context import context
 from benchmark.report.verdict.judging import judge
 from benchmark.running.executors import processes
+from dpmot.progress import progress_bar
 from samplers.errors import UserError
 
 
@@ -75,7 +74,7 @@ def _draw(drawings: list[Drawing], folder: Path, progress: bool = False) -> list
     """Draw and save figures; those that the results have nothing for are left out."""
     theme()
     pictures = []
-    for drawing in tqdm(drawings, desc="figures", disable=not progress, leave=False):
+    for drawing in progress_bar(drawings, desc="figures", disable=not progress, leave=False):
         drawn = drawing.draw()
         if drawn is not None:
             figure, caption = drawn

@@ -12,6 +12,7 @@ from benchmark.networks.checkpoint import save_network
 from benchmark.networks.classifier import Classifier
 from benchmark.train.images import as_float, load_split
 from benchmark.train.recipes import ClassifierRecipe
+from dpmot.progress import progress_bar
 from samplers.errors import UserError
 
 
@@ -72,7 +73,7 @@ def train_classifier(
     )
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, recipe.lr, total_steps=steps, pct_start=0.2)
     half = torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda")
-    for _ in tqdm(range(recipe.epochs), unit="epoch"):
+    for _ in progress_bar(range(recipe.epochs), unit="epoch"):
         order = torch.randperm(len(train.images), device=device, generator=generator)
         for chosen in order.split(recipe.batch)[: len(order) // recipe.batch]:
             images = augment(as_float(train.images[chosen]), recipe, generator)

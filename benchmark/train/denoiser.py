@@ -20,6 +20,7 @@ from benchmark.train.recipes import DenoiserRecipe
 from benchmark.train.state import INDEX, read_state, write_state
 from benchmark.train.stepping import DenoiserTraining
 from benchmark.workers import Workers
+from dpmot.progress import progress_bar
 from samplers.errors import UserError
 
 CHECK = 50
@@ -141,7 +142,7 @@ def stretches(training: DenoiserTraining, every: int, within: float) -> Iterator
     marks = {-(-k // recipe.batch) for k in range(every, recipe.images, every)} | {total}
     losses: list[Tensor] = []
     began = started = time.perf_counter()
-    with tqdm(
+    with progress_bar(
         total=recipe.images,
         initial=training.seen,
         unit="img",

@@ -28,6 +28,7 @@ from benchmark.records.files import write_json
 from benchmark.train.evaluate import SampleMeasure, edm_levels, problem_features
 from benchmark.train.images import as_float, load_split
 from benchmark.workers import Workers, gather_rows
+from dpmot.progress import progress_bar
 from samplers.base import Denoiser
 from samplers.errors import UserError
 from samplers.heun import Heun
@@ -76,7 +77,7 @@ def dissect(
     measure = SampleMeasure(problem_features(problem, workers.device), train, workers, count, ())
     found: list[dict[str, Any]] = [{"sigma": 0.0, "nfe": 0, "fd": measure.distance(torch.cat([*mine.values()]))}]
     first_pixels: Tensor | None = None
-    for dtype, levels, first in tqdm(runs, unit="run", disable=workers.rank > 0):
+    for dtype, levels, first in progress_bar(runs, unit="run", disable=workers.rank > 0):
         denoiser = load_denoiser(checkpoint, workers.device, compute_dtype=DTYPES[dtype])
         sigmas, begun = edm_levels(levels)[first:], time.perf_counter()
         samples = denoise_from(denoiser, mine, sigmas)

@@ -20,6 +20,8 @@ import torch.distributed as dist
 from torch import Tensor
 from tqdm import tqdm
 
+from dpmot.progress import progress_bar
+
 from ..certificate import Certificate
 from ..problem import SemiDiscreteProblem, fraction, whole
 from ..scores.cells import Cells
@@ -158,7 +160,7 @@ class Solver:
         }
         rank = dist.get_rank() if dist.is_initialized() else 0
         hidden = not self.progress or rank > 0
-        with tqdm(initial=state.samples, unit="sample", unit_scale=True, disable=hidden) as bar:
+        with progress_bar(initial=state.samples, unit="sample", unit_scale=True, disable=hidden) as bar:
             while state.phase != "done":
                 self._show(state, bar)
                 begun, phase = time.perf_counter(), state.phase

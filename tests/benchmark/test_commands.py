@@ -205,3 +205,16 @@ def test_every_error_of_the_benchmark_that_names_a_users_mistake_is_one():
         for name, found in vars(importlib.import_module(module.name)).items():
             if isinstance(found, type) and found.__module__ == module.name and issubclass(found, ValueError):
                 assert issubclass(found, UserError), f"{module.name}.{name}"
+
+
+@pytest.mark.parametrize("command", ["run", "evaluate"])
+def test_what_an_encoding_lacks_is_written_as_an_escape(command):
+    """Help and lists hold σ, which the consoles of Windows often have no code for."""
+    arguments = ["--list"] if command == "run" else ["--help"]
+    done = subprocess.run(
+        [sys.executable, "-m", f"benchmark.{command}", *arguments],
+        env={**os.environ, "PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0"},
+        capture_output=True,
+    )
+    assert done.returncode == 0, done.stderr.decode()[-500:]
+    assert done.stdout.isascii() and len(done.stdout) > 1000

@@ -14,7 +14,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from benchmark import metrics
 from benchmark.commands import command_line, run_command
@@ -28,6 +27,7 @@ from benchmark.metrics.images.reference import Reference
 from benchmark.records.cache import cache_folder
 from benchmark.workers import choose_device
 from dpmot.bench import markdown
+from dpmot.progress import progress_bar
 
 METRICS = ("fd", "kd", "pr", "is", "mode_mixture", "novelty", "duplicates")
 NEEDS: tuple[Need, ...] = ("moments", "reference features", "posterior", "training set")
@@ -85,7 +85,7 @@ def measure(data: ImageSet, judge: Judge, count: int) -> Iterator[dict[str, obje
     labels = data.labels("test")
     assert labels is not None
     trials = [(kind, level) for kind, levels in LEVELS.items() for level in levels]
-    for kind, level in tqdm(trials, desc="corruptions"):
+    for kind, level in progress_bar(trials, desc="corruptions"):
         damaged_images = from_array(damaged(kind, level, images, labels, train, count), kind)
         for name, e in metrics.measure(METRICS, ImageEvidence(damaged_images, judge, NEEDS)).items():
             value = {"value": e.value, "low": e.low, "high": e.high, "count": e.count, "note": e.note}

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 import torch
 import torch.distributed as dist
 from torch import Tensor
-from tqdm import tqdm
 
 from benchmark.data.reader import Images
 from benchmark.metrics.base import MetricError
 from benchmark.metrics.estimation.neighbours import Index
 from benchmark.metrics.extractors import Extractor
 from benchmark.workers import gather_rows
+from dpmot.progress import progress_bar
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ def collect(
     if (ranks - 1) * run >= images.count:  # the last would have none: said by all, or the others would wait for it
         raise MetricError(f"{images.count} images are too few for {ranks} processes")
     parts: dict[str, list[Tensor]] = {}
-    with tqdm(total=stop - start, desc=images.name, unit=" images", disable=not progress or rank > 0) as bar:
+    with progress_bar(total=stop - start, desc=images.name, unit=" images", disable=not progress or rank > 0) as bar:
         for raw in images.batches(batch, start, stop):
             for key, value in _look(raw.to(extractor.device), raw, extractor, classifier, train_pixels).items():
                 parts.setdefault(key, []).append(value)

@@ -12,7 +12,6 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from benchmark.data.arrays import ImageSet
 from benchmark.data.reader import Images, from_array
@@ -20,6 +19,7 @@ from benchmark.metrics.estimation.gaussian import Gaussian
 from benchmark.metrics.extractors import Extractor
 from benchmark.metrics.images import moments
 from benchmark.records.cache import cache_folder, cached
+from dpmot.progress import progress_bar
 
 BATCH = 1000
 
@@ -73,7 +73,7 @@ class Reference:
 def extract(images: Images, extractor: Extractor, label: str | None = None) -> Tensor:
     """Features [N, D] of all images, with a progress bar called `label` if there is one."""
     found = []
-    with tqdm(total=images.count, desc=label, unit=" images", disable=label is None) as bar:
+    with progress_bar(total=images.count, desc=label, unit=" images", disable=label is None) as bar:
         for batch in images.batches(BATCH if extractor.device.type == "cuda" else 100):
             found.append(extractor(batch))
             bar.update(len(batch))

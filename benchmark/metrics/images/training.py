@@ -8,12 +8,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from tqdm import tqdm
 
 from benchmark.metrics.estimation.neighbours import Index
 from benchmark.metrics.estimation.training_set import TrainingSet
 from benchmark.metrics.images.reference import Reference
 from benchmark.records.files import replacing
+from dpmot.progress import progress_bar
 
 QUERIES = 500
 
@@ -52,7 +52,7 @@ def _training_set(index: Index, test: Tensor, unit: float, key: Any, train: Refe
     if not path.exists():
         found = []
         label = f"held-out neighbours of {train.data.name}, once"
-        for part in tqdm(test.split(QUERIES), desc=label, unit=" batches", disable=not train.progress):
+        for part in progress_bar(test.split(QUERIES), desc=label, unit=" batches", disable=not train.progress):
             found.append(index.nearest(part.to(index.points.device), 1))
         distances, neighbours = (torch.cat(parts)[:, 0].cpu().numpy() for parts in zip(*found, strict=True))
         with replacing(path) as temporary, temporary.open("wb") as file:

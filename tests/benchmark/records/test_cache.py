@@ -4,12 +4,14 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
+import pytest
 import torch
 
 from benchmark.networks.checkpoint import save_network
 from benchmark.networks.unet import UNet, UNetConfig
 from benchmark.problems import make_problem
 from benchmark.records.cache import cached
+from samplers.errors import UserError
 from samplers.latents import make_latents
 
 
@@ -64,3 +66,19 @@ def test_the_models_long_run_is_kept_until_the_model_changes(tmp_path, monkeypat
     assert (calls, again, other) == (35, 0, 35)
     assert torch.equal(first.clean, second.clean) and torch.equal(first.noised, second.noised)
     assert first.clean.shape == (2, 3, 32, 32)
+
+
+def test_a_folder_that_cannot_be_written_names_the_variable(tmp_path):
+    (tmp_path / "home").write_bytes(b"a file where the folder would be")
+    with pytest.raises(UserError, match=r"home: cannot be written \(.*\): name another by DPMOT_CACHE"):
+        cached(tmp_path / "home", "x", {}, lambda: np.zeros(3))
+
+
+@pytest.mark.parametrize("damage", [b"", b"no array", b"\x93NUMPY\x01\x00"])
+def test_a_damaged_entry_is_set_aside_and_made_anew(tmp_path, capsys, damage):
+    cached(tmp_path, "x", {}, lambda: np.arange(3))
+    (entry,) = tmp_path.glob("x-*.npy")
+    entry.write_bytes(damage)
+    assert cached(tmp_path, "x", {}, lambda: np.arange(3)).tolist() == [0, 1, 2]
+    assert "damaged" in capsys.readouterr().err and entry.with_name(entry.name + ".damaged").exists()
+    assert cached(tmp_path, "x", {}, lambda: np.zeros(3)).tolist() == [0, 1, 2]

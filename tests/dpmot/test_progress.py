@@ -1,0 +1,47 @@
+"""Progress where there is no terminal."""
+
+import io
+import sys
+
+import pytest
+
+from dpmot import progress
+from dpmot.progress import progress_bar
+
+
+@pytest.fixture
+def log(monkeypatch):
+    """Standard error that goes to a file."""
+    file = io.StringIO()
+    monkeypatch.setattr(sys, "stderr", file)
+    return file
+
+
+def test_short_work_leaves_no_line_in_a_log(log):
+    assert sum(progress_bar(range(100_000))) == sum(range(100_000))
+    assert log.getvalue() == ""
+
+
+def test_long_work_leaves_a_line_now_and_then(log, monkeypatch):
+    """As many as intervals, though the bar is moved on far more often, by a clock that the test sets."""
+    monkeypatch.setattr(progress, "SECONDS", 10.0)
+    now = [0.0]
+    with progress_bar(total=1000) as bar:
+        bar._time = lambda: now[0]
+        bar.start_t = bar.last_print_t = 0.0
+        for _ in range(1000):
+            now[0] += 0.1
+            bar.update()
+    assert 5 <= log.getvalue().count("it/s") <= 12
+
+
+def test_a_terminal_is_shown_every_step(monkeypatch):
+    class Terminal(io.StringIO):
+        def isatty(self):
+            return True
+
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    for _ in progress_bar(range(3), mininterval=0):
+        pass
+    assert terminal.getvalue().count("\r") >= 3
