@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
+
 from benchmark.data.arrays import open_images
 from benchmark.data.decoding import Decoding
 from benchmark.data.reader import Images, read_images
@@ -98,7 +100,10 @@ def evaluate(task: Task, workers: Workers) -> tuple[dict[str, Estimate], dict[st
         note = f"{task.images.name} less {task.against.name}; {said}"
         difference = paired_difference(seen.features[mine], other.features[theirs], judge.moments, note)
         values[f"fd_difference[{judge.extractor.name}]"] = difference
-    return values, describe(task, judge, images)
+    distinct = len(np.unique(seen.digests))
+    if distinct < images.count:
+        _say(f"{images.name}: only {distinct} of {images.count} images are different")
+    return values, describe(task, judge, images) | {"distinct": distinct}
 
 
 def describe(task: Task, judge: Judge, images: Images) -> dict[str, Any]:
@@ -127,7 +132,7 @@ def make_judge(task: Task, images: Images, workers: Workers) -> Judge:
     if images.size != reference.images.size:
         sizes = ["×".join(map(str, size)) for size in (images.size, reference.images.size)]
         raise MetricError(f"images are {sizes[0]}, those of {data.name} are {sizes[1]}")
-    wanted = {"data": data.name, "split": task.split}
+    wanted = {key: value for key, value in reference.describe().items() if key.startswith(("data", "split"))}
     given = moments.read(task.statistics, extractor, wanted) if task.statistics else None
     return Judge(extractor, reference, given, _classifier(task, extractor, workers), test)
 

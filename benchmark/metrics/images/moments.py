@@ -5,7 +5,6 @@ Ours say what they are statistics of (`describe`); published ones (EDM, clean-fi
 """
 
 import json
-import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,8 @@ from benchmark.metrics.estimation.gaussian import Gaussian
 from benchmark.metrics.extractors.base import Extractor
 from benchmark.records.files import replacing
 
+KEYS = ("description", "pool_3", "mu", "sigma", "mean", "upper", "count")
+"""What is read of a file; batches of guided diffusion hold their images too."""
 SHIPPED = Path(__file__).parent / "shipped"
 
 
@@ -42,9 +43,13 @@ def read(path: Path, extractor: Extractor, wanted: dict[str, Any] | None = None)
     """
     try:
         with np.load(path, allow_pickle=False) as file:
-            arrays = {key: file[key] for key in file.files}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise MetricError(f"{path}: no readable .npz of statistics ({str(error).splitlines()[0]})") from None
+            arrays = {key: file[key] for key in KEYS if key in file.files}
+            others = [key for key in file.files if key not in KEYS]
+    except Exception as error:  # zipfile, zlib and numpy raise many kinds
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise MetricError(f"{path}: no readable .npz of statistics ({reason})") from None
+    if not arrays.keys() - {"description"}:
+        raise MetricError(f"{path}: has {', '.join(others) or 'nothing'}, expected mu and sigma, or pool_3")
     if "description" in arrays:
         _check(path, json.loads(str(arrays["description"])), {**extractor.describe(), **(wanted or {})})
     elif not extractor.fid:
@@ -68,11 +73,13 @@ def _gaussian(path: Path, arrays: dict[str, Any]) -> Gaussian:
         rows, columns = np.triu_indices(len(mean))
         cov[rows, columns] = cov[columns, rows] = arrays["upper"]
     else:
-        raise MetricError(f"{path}: has {', '.join(arrays) or 'nothing'}, expected mu and sigma, or pool_3")
+        raise MetricError(f"{path}: has {', '.join(arrays)} alone, expected mu and sigma, or pool_3")
     if mean.ndim != 1 or cov.shape != (len(mean), len(mean)):
         raise MetricError(f"{path}: mean {list(mean.shape)} and covariance {list(cov.shape)} do not fit")
     if not (np.isfinite(mean).all() and np.isfinite(cov).all()):
         raise MetricError(f"{path}: holds values that are not finite")
+    if (cov.diagonal() < 0).any() or abs(cov - cov.T).max() > 1e-3 * abs(cov).max():
+        raise MetricError(f"{path}: its sigma is no covariance: it is not symmetric, or has variances below 0")
     as_tensor: list[Tensor] = [torch.from_numpy(np.asarray(a, np.float64)) for a in (mean, cov)]
     return Gaussian(as_tensor[0], as_tensor[1], count)
 

@@ -87,3 +87,40 @@ def test_shipped_statistics_are_whole() -> None:
         with np.load(path) as file:
             assert int(file["count"]) in (10_000, 50_000)
             assert len(file["upper"]) == len(file["mean"]) * (len(file["mean"]) + 1) // 2
+
+
+def test_a_batch_of_guided_diffusion_gives_its_statistics(tmp_path: Path) -> None:
+    """It holds images, and other moments, beside those of the reference."""
+    whole = Gaussian.fit(FEATURES)
+    images = np.zeros((10, 4, 4, 3), np.uint8)
+    np.savez(tmp_path / "v.npz", arr_0=images, mu=whole.mean, sigma=whole.cov, mu_s=np.ones(3), sigma_s=np.ones(3))
+    assert frechet_distance(whole, moments.read(tmp_path / "v.npz", extractor(fid=True))) < 1e-9
+
+
+def test_statistics_that_are_none_are_one_line(tmp_path: Path) -> None:
+    mean, cov = np.zeros(DIM), np.eye(DIM)
+    skewed = cov + np.triu(np.ones((DIM, DIM)), 1)
+    np.save(tmp_path / "array.npy", cov)
+    np.save(tmp_path / "pickled.npy", {"mu": mean, "sigma": cov}, allow_pickle=True)
+    for name, content in (
+        ("swapped", {"mu": cov, "sigma": mean}),
+        ("square", {"mu": cov, "sigma": cov}),
+        ("skewed", {"mu": mean, "sigma": skewed}),
+        ("negative", {"mu": mean, "sigma": -cov}),
+        ("half", {"mu": mean}),
+        ("images", {"arr_0": np.zeros((3, 4, 4, 3), np.uint8)}),
+    ):
+        np.savez(tmp_path / f"{name}.npz", **content)
+    for name, said in (
+        ("array.npy", "no readable .npz of statistics"),
+        ("pickled.npy", "no readable .npz of statistics"),
+        ("swapped.npz", "do not fit"),
+        ("square.npz", "do not fit"),
+        ("skewed.npz", "no covariance"),
+        ("negative.npz", "no covariance"),
+        ("half.npz", "has mu alone, expected mu and sigma"),
+        ("images.npz", "has arr_0, expected mu and sigma"),
+    ):
+        with pytest.raises(MetricError) as caught:
+            moments.read(tmp_path / name, extractor(fid=True))
+        assert said in str(caught.value) and "\n" not in str(caught.value)
