@@ -9,8 +9,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
-from tqdm import tqdm
 
+from dpmot.progress import progress_bar
 from samplers.base import Denoiser, End, Family, FittedSampler, Problem, ReverseSampler, Sampler
 from samplers.errors import UserError
 from samplers.noise import GRIDS, ShardNoise, make_grid, stream
@@ -251,7 +251,7 @@ class Fit:
         learned = [p for p in (parameters.gaps, parameters.shifts) if p.requires_grad]
         optimiser = torch.optim.Adam(learned, options.lr)
         generator = stream("learned grid", options.grid_seed)
-        for step in tqdm(range(options.steps), "learned grid", leave=False, disable=not progress):
+        for step in progress_bar(range(options.steps), "learned grid", leave=False, disable=not progress):
             optimiser.param_groups[0]["lr"] = options.lr * (1 - step / options.steps)
             chosen = torch.randperm(len(moved), generator=generator)[: options.batch].to(moved.device)
             noise = moved[chosen].requires_grad_(options.radius > 0)
