@@ -42,7 +42,6 @@ NFES, SEEDS, SAMPLES = (5, 10, 20), (0, 1, 2), 1000
 def parser() -> argparse.ArgumentParser:
     """The command line."""
     arguments = command_line("benchmark.run", __doc__)
-    add = arguments.add_argument
     what = arguments.add_argument_group("what to run")
     what.add_argument("--sampler", nargs="+", metavar="NAME", help="one or more samplers; see --list")
     what.add_argument("--suite", metavar="NAME", help=f"a named grid of runs: {', '.join(suites.SUITES)}")
@@ -75,6 +74,13 @@ def parser() -> argparse.ArgumentParser:
         metavar="NAME",
         help=f"measured beside the problem's own: {', '.join(METRICS.available())}",
     )
+    _add_how(arguments)
+    return arguments
+
+
+def _add_how(arguments: argparse.ArgumentParser) -> None:
+    """Options of how runs are carried out, which do not change what they give."""
+    add = arguments.add_argument
     add("--out", default="local-results", metavar="DIR", help="results folder (default local-results)")
     add("--data", metavar="DIR", help="folder of the data sets (default $DPMOT_DATA, else ~/.cache/dpmot)")
     add("--device", default="auto", help="auto, cpu, cuda, cuda:1, ... (auto: cuda where there is one)")
@@ -89,7 +95,6 @@ def parser() -> argparse.ArgumentParser:
     add("--force", action="store_true", help="repeat runs that are finished")
     add("--dry-run", action="store_true", help="show what would be run, and run nothing")
     add("--list", action="store_true", help="show samplers with their options, and problems; run nothing")
-    return arguments
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -15,32 +15,6 @@ from samplers.noise import Grid, ShardNoise, make_grid
 from samplers.options import added, check_choices
 
 
-class BudgetExceeded(RuntimeError):
-    """A sampler asked for more network evaluations than it was granted: a bug of the sampler."""
-
-
-class CountingDenoiser:
-    """Counts network evaluations per sample (`nfe`), refuses those over the budget, and splits large batches.
-
-    Samplers work on a whole shard at once; only the network sees batches, so samples do not depend on `batch`.
-    """
-
-    def __init__(self, denoiser: Denoiser, budget: float = math.inf, batch: int | None = None) -> None:
-        self.denoiser, self.budget, self.batch, self.nfe = denoiser, budget, batch, 0
-
-    @torch.no_grad()
-    def __call__(self, x: Tensor, sigma: Tensor | float) -> Tensor:
-        if self.nfe + 1 > self.budget:
-            raise BudgetExceeded(f"evaluation {self.nfe + 1} of a budget of {self.budget}")
-        self.nfe += 1
-        sigma = torch.as_tensor(sigma, dtype=x.dtype, device=x.device)
-        if self.batch is None or len(x) <= self.batch:
-            return self.denoiser(x, sigma)
-        parts = x.split(self.batch)
-        sigmas = sigma.split(self.batch) if sigma.ndim else [sigma] * len(parts)
-        return torch.cat([self.denoiser(xs, s) for xs, s in zip(parts, sigmas, strict=True)])
-
-
 class Problem(Protocol):
     """What a sampler may know of a problem (the rest lives in `benchmark.problems`).
 

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from samplers.base import Denoiser, Problem
-from samplers.distillation import Distillation, Objective, Stage, draw_levels, noised
+from samplers.batches import draw_levels, noised
+from samplers.distillation import Distillation, Objective, Stage
 from samplers.noise import Grid, ShardNoise, make_grid
 from samplers.options import check_at_least
 from samplers.registry import register

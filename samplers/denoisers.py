@@ -1,5 +1,6 @@
-"""What solvers may do to a denoiser before they walk: clamp its estimates, or answer the first evaluation for it."""
+"""Denoisers, and what may stand around one: a counter, a clamp, an answer to the first evaluation."""
 
+import math
 from collections.abc import Callable
 
 import torch
@@ -7,6 +8,32 @@ from torch import Tensor
 
 Denoiser = Callable[[Tensor, Tensor], Tensor]
 """denoiser(x, sigma) -> x0_hat estimates E[x0 | x0 + σn = x]; x [B, ...], sigma [] or [B]."""
+
+
+class BudgetExceeded(RuntimeError):
+    """A sampler asked for more network evaluations than it was granted: a bug of the sampler."""
+
+
+class CountingDenoiser:
+    """Counts network evaluations per sample (`nfe`), refuses those over the budget, and splits large batches.
+
+    Samplers work on a whole shard at once; only the network sees batches, so samples do not depend on `batch`.
+    """
+
+    def __init__(self, denoiser: Denoiser, budget: float = math.inf, batch: int | None = None) -> None:
+        self.denoiser, self.budget, self.batch, self.nfe = denoiser, budget, batch, 0
+
+    @torch.no_grad()
+    def __call__(self, x: Tensor, sigma: Tensor | float) -> Tensor:
+        if self.nfe + 1 > self.budget:
+            raise BudgetExceeded(f"evaluation {self.nfe + 1} of a budget of {self.budget}")
+        self.nfe += 1
+        sigma = torch.as_tensor(sigma, dtype=x.dtype, device=x.device)
+        if self.batch is None or len(x) <= self.batch:
+            return self.denoiser(x, sigma)
+        parts = x.split(self.batch)
+        sigmas = sigma.split(self.batch) if sigma.ndim else [sigma] * len(parts)
+        return torch.cat([self.denoiser(xs, s) for xs, s in zip(parts, sigmas, strict=True)])
 
 
 class Clamped:

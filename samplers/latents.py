@@ -7,7 +7,8 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from samplers.base import CountingDenoiser, Denoiser, End, FittedSampler, Problem, ReverseSampler, Sampler
+from samplers.base import Denoiser, End, FittedSampler, Problem, ReverseSampler, Sampler
+from samplers.denoisers import CountingDenoiser
 from samplers.errors import UserError
 from samplers.noise import Grid, ShardNoise, stream, vp_sigma
 from samplers.options import check_at_least, check_positive

@@ -6,7 +6,8 @@ from time import perf_counter
 import torch
 from torch import Tensor
 
-from samplers.base import CountingDenoiser, Problem, ReverseSampler
+from samplers.base import Problem, ReverseSampler
+from samplers.denoisers import CountingDenoiser
 from samplers.errors import UserError
 from samplers.noise import ShardNoise
 from samplers.registry import lookup

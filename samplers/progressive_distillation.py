@@ -10,8 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from samplers.base import Denoiser, Problem
+from samplers.batches import draw_levels, noised
 from samplers.denoisers import prepared
-from samplers.distillation import Distillation, Objective, Stage, draw_levels, noised
+from samplers.distillation import Distillation, Objective, Stage
 from samplers.errors import UserError
 from samplers.noise import ShardNoise
 from samplers.options import added, check_at_least

@@ -33,7 +33,8 @@ from benchmark.bound.terms import (
     synchronous_term,
 )
 from dpmot import Gaussian, HardMap, SemiDiscreteProblem, solve
-from samplers.base import CountingDenoiser, ReverseSampler
+from samplers.base import ReverseSampler
+from samplers.denoisers import CountingDenoiser
 from samplers.errors import UserError
 from samplers.noise import ShardNoise, make_grid, stream
 from samplers.registry import lookup

@@ -27,7 +27,7 @@ from benchmark.running.executors import carry_out
 from benchmark.workers import choose_device
 from dpmot import HEIGHTS_VERSION, Gaussian, SemiDiscreteProblem, solve
 from dpmot.progress import progress_bar
-from samplers.base import CountingDenoiser
+from samplers.denoisers import CountingDenoiser
 from samplers.latents import make_latents
 from samplers.noise import ShardNoise, make_grid, stream
 from samplers.registry import lookup

@@ -73,7 +73,7 @@ def run(cells: Sequence[Cell], folder: Path, jobs: int = 1, force: bool = False)
         print(f"{len(cells) - len(todo)} of {len(cells)} cells are finished and skipped (--force repeats them)")
     with progress_bar(total=len(todo), unit="cell", dynamic_ncols=True, disable=not todo) as bar:
         for cell, record in carry_out(Measuring(folder), neighbours(todo), jobs):
-            bar.set_description(cell.mixture)
+            bar.set_description(cell.mixture, refresh=False)
             bar.update()
             if violated(record):
                 raise Violation(cell, record)

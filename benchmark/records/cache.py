@@ -63,7 +63,7 @@ def _load(path: Path) -> NDArray[Any] | None:
     """The array in a file; None where there is none, or a damaged one, which is set aside."""
     try:
         return np.load(path)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     except (ValueError, EOFError) as error:
         path.replace(path.with_name(path.name + ".damaged"))

@@ -12,7 +12,8 @@ from torch import Tensor
 from benchmark.data.pixels import to_pixels
 from benchmark.records.store import Store
 from benchmark.running.plan import Run
-from samplers.base import CountingDenoiser, Denoiser, FittedSampler
+from samplers.base import Denoiser, FittedSampler
+from samplers.denoisers import CountingDenoiser
 from samplers.noise import ShardNoise
 
 PICTURED_POINTS, PICTURED_IMAGES, PICTURED_PATHS = 1000, 36, 64

@@ -152,7 +152,7 @@ def test_a_run_on_the_new_data_set_holds_the_new_metric_in_the_new_features(
     assert record["status"] == "ok", record["error"]
     assert record["config"]["problem"]["name"] == "tiny"
     assert record["config"]["problem"]["fingerprint"]["extractor_sha256"] == "0" * 64
-    assert record["config"]["metrics"] == {"fd": "1", "novelty": "1", "glow": "7", "kd": "1"}
+    assert record["config"]["metrics"] == {"fd": "1", "novelty": "1", "glow": "7", "kd": "2"}
     values = record["metrics"]
     assert {"fd", "copy_share", "glow", "kd"} <= set(values) and "shine" not in values
     assert values["fd"]["note"].startswith("features: means")

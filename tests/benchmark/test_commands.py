@@ -130,7 +130,11 @@ def test_processes_end_with_their_parent(by, tmp_path):
     (tmp_path / "parent.py").write_text(PARENT)
     environment = {**os.environ, "PYTHONPATH": str(Path.cwd())}
     parent = subprocess.Popen(
-        [sys.executable, tmp_path / "parent.py"], stdout=subprocess.PIPE, text=True, env=environment
+        [sys.executable, tmp_path / "parent.py"],
+        stdout=subprocess.PIPE,
+        text=True,
+        env=environment,
+        preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL),  # which nohup has this process ignore
     )
     children = [int(pid) for pid in parent.stdout.readline().split()]
     assert len(children) >= 2 and all(alive(pid) for pid in children)

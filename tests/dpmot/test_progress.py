@@ -3,27 +3,26 @@
 import io
 import sys
 
-import pytest
-
 from dpmot import progress
 from dpmot.progress import progress_bar
 
 
-@pytest.fixture
-def log(monkeypatch):
-    """Standard error that goes to a file."""
+def log_to_file(monkeypatch):
+    """Send standard error to a file; in the test itself, since pytest sets it anew before each."""
     file = io.StringIO()
     monkeypatch.setattr(sys, "stderr", file)
     return file
 
 
-def test_short_work_leaves_no_line_in_a_log(log):
+def test_short_work_leaves_no_line_in_a_log(monkeypatch):
+    log = log_to_file(monkeypatch)
     assert sum(progress_bar(range(100_000))) == sum(range(100_000))
     assert log.getvalue() == ""
 
 
-def test_long_work_leaves_a_line_now_and_then(log, monkeypatch):
+def test_long_work_leaves_a_line_now_and_then(monkeypatch):
     """As many as intervals, though the bar is moved on far more often, by a clock that the test sets."""
+    log = log_to_file(monkeypatch)
     monkeypatch.setattr(progress, "SECONDS", 10.0)
     now = [0.0]
     with progress_bar(total=1000) as bar:

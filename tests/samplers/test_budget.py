@@ -5,7 +5,8 @@ import re
 import pytest
 import torch
 
-from samplers.base import END_LEVELS, BudgetExceeded, CountingDenoiser, ReverseSampler
+from samplers.base import END_LEVELS, ReverseSampler
+from samplers.denoisers import BudgetExceeded, CountingDenoiser
 from samplers.errors import UserError
 from samplers.noise import ShardNoise
 from samplers.registry import available, lookup

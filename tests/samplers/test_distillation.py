@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch import nn
 
-from samplers.base import CountingDenoiser
 from samplers.consistency_distillation import ConsistencyFunction
+from samplers.denoisers import CountingDenoiser
 from samplers.errors import UserError
 from samplers.noise import ShardNoise, make_grid
 from samplers.progressive_distillation import cosine_grid, ddim_step, progressive_target

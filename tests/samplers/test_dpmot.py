@@ -8,7 +8,7 @@ import torch
 from scipy.stats import chisquare
 
 from benchmark.problems import make_problem
-from samplers.base import CountingDenoiser
+from samplers.denoisers import CountingDenoiser
 from samplers.errors import UserError
 from samplers.latents import make_latents
 from samplers.noise import ShardNoise, stream, vp_sigma

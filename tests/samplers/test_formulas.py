@@ -10,7 +10,7 @@ from itertools import pairwise
 import pytest
 import torch
 
-from samplers.base import CountingDenoiser
+from samplers.denoisers import CountingDenoiser
 from samplers.noise import GRIDS, ShardNoise, make_grid, vp_sigma, vp_time
 from samplers.registry import lookup
 from tests.oracles import F64, Gaussian, mixture_denoiser, relative_error

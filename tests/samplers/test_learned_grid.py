@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from benchmark.problems import make_problem
-from samplers.base import CountingDenoiser
+from samplers.denoisers import CountingDenoiser
 from samplers.errors import UserError
 from samplers.learned_grid import Levels, Walk
 from samplers.noise import GRIDS, ShardNoise, make_grid

@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import nn
 
-from samplers.base import CountingDenoiser
-from samplers.distillation import mirrored
+from samplers.batches import mirrored
+from samplers.denoisers import CountingDenoiser
 from samplers.easy_consistency import Tuning
 from samplers.errors import UserError
 from samplers.knowledge_distillation import Regression

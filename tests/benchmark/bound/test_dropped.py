@@ -146,7 +146,7 @@ def test_a_bound_that_could_not_fail_is_not_supported() -> None:
 @pytest.mark.parametrize("law", ["overlapping-4", "separate-2", "digits-64"])
 def test_trivial_bound_is_the_cost_of_independent_draws(law: str) -> None:
     generator = torch.Generator().manual_seed(0)
-    first, second = (mixture(law).draw(20_000, generator) for _ in "AB")
+    first, second = (mixture(law).sample(20_000, generator) for _ in "AB")
     costs = (first - second).square().sum(1)
     sampled, slack = float(costs.mean()), 5 * float(costs.std()) / math.sqrt(len(costs))
     assert abs(dropped.trivial_bound(law, 0.0) ** 2 - sampled) < slack

@@ -53,11 +53,14 @@ def test_keys_are_those_of_the_stored_records(problem):
 
 @pytest.mark.parametrize("name", ["quick", pytest.param("cifar10", marks=DATA)])
 def test_every_stored_run_is_found_by_its_suite_and_every_run_is_stored(name):
+    """But for F-PNDM's runs below its first multistep step, which suites leave out since."""
     store = Store(RESULTS)
     runs = make_plan(suite(name)).runs
     assert all(store.finished(run.config) for run in runs)
-    kept = {record.key for record in read_records(RESULTS) if record.config["problem"]["name"] in SUITES[name]}
-    assert {run.key for run in runs} == kept
+    kept = {r.key: r for r in read_records(RESULTS) if r.config["problem"]["name"] in SUITES[name]}
+    assert {run.key for run in runs} <= kept.keys()
+    others = [kept[key].config for key in kept.keys() - {run.key for run in runs}]
+    assert {(config["sampler"]["name"], config["nfe"] < 14) for config in others} == {("f-pndm", True)}
 
 
 def test_runs_share_a_fit_where_the_seed_and_the_count_alone_differ():

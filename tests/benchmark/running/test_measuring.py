@@ -7,7 +7,6 @@ import torch
 
 from benchmark import run
 from benchmark.problems import make_problem
-from benchmark.records.store import key_of
 from benchmark.running.measuring import RunEvidence, measure_run
 from benchmark.running.plan import Case, make_plan
 from tests.benchmark.metrics.problems import TwoModes
@@ -76,5 +75,5 @@ def test_a_metric_asked_for_makes_another_run_and_the_usual_keys_stay() -> None:
         make_plan([Case("mixture2d", "ddim", (5,), (0,), metrics=metrics)]).runs[0]
         for metrics in ((), ("is",), ("w2",))
     )
-    assert key_of(usual.config()) == key_of(again.config()) != key_of(more.config())
+    assert usual.key == again.key != more.key
     assert list(usual.config()["metrics"]) == list(make_problem("mixture2d").metrics)

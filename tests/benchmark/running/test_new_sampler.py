@@ -70,7 +70,7 @@ def records(python, folder):
     asked = ["--nfe", "5", "--seeds", "0", "--samples", "300", "--device", "cpu", "--out", "out"]
     ran = python("benchmark.run", "--sampler", "halving", "ddim", *asked)
     assert ran.returncode == 0, ran.stderr
-    return {record["config"]["sampler"]["name"]: record for record in read_records(folder / "out")}
+    return {record.config["sampler"]["name"]: record for record in read_records(folder / "out")}
 
 
 def test_it_is_listed_with_what_it_says_of_itself(python):
@@ -86,10 +86,10 @@ def test_its_choices_are_listed_to_who_mistakes_them(python):
 
 
 def test_it_is_run_and_recorded(records):
-    sampler = records["halving"]["config"]["sampler"]
+    sampler = records["halving"].config["sampler"]
     assert sampler["version"] == 7 and sampler["options"]["speed"] == "quick"
-    assert records["halving"]["environment"]["sampler"]["package"] == "yours 1.2"
-    ours, ddim = (records[name]["metrics"]["w2"]["value"] for name in ("halving", "ddim"))
+    assert records["halving"].environment["sampler"]["package"] == "yours 1.2"
+    ours, ddim = (records[name].metrics["w2"]["value"] for name in ("halving", "ddim"))
     assert ours == pytest.approx(ddim, rel=1e-6)
 
 

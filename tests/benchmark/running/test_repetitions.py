@@ -15,7 +15,7 @@ from benchmark.report.arms import Arm
 from benchmark.report.arranging import load
 from benchmark.report.verdict.deciding import Effect
 from benchmark.running.plan import Case, make_plan
-from samplers.base import CountingDenoiser
+from samplers.denoisers import CountingDenoiser
 from samplers.errors import UserError
 from samplers.noise import ShardNoise
 from samplers.registry import lookup
