@@ -1,11 +1,11 @@
 """DPM-OT as its released code does it (github.com/cognaclee/DPM-OT, commit b7956eb).
 
 Written anew from reading that code. Each way in which it differs from the description (`samplers.dpmot`) is an option
-with the released behaviour as its default. Levels are in units of images in [−1, 1], twice those of the release.
+with the released behaviour as its default, or, where that makes no difference of kind, in its `preset`. Levels are in
+units of images in [−1, 1], twice those of the release.
 """
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 from time import perf_counter
 from typing import Any, Literal
@@ -13,13 +13,13 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from dpmot.progress import progress_bar
 from samplers.base import Denoiser, FittedSampler, Problem, ReverseSampler, Sampler
 from samplers.errors import UserError
 from samplers.latents import Targets, make_latents
 from samplers.noise import ShardNoise, stream
-from samplers.options import check_at_least, check_positive
+from samplers.options import added, check_at_least, check_positive
 from samplers.registry import lookup, register
+from samplers.released_solve import BATCH, Schedule, cells, find_heights
 
 
 @register("dpmot-released")
@@ -36,10 +36,14 @@ class DPMOTReleased(Sampler):
         level: `mismatched` as released, or `matched` (the latents at the level where the chain starts).
         source: `uniform` on [0, 1]^d, or `gaussian`.
         centred: subtract the means of source and targets before solving (the release does not).
-        iterations: Adam's iterations (the release runs 1,000, from 9,000 to 10,000, on heights that it doesn't ship).
+        iterations: Adam's iterations (the release's `max_iter` is 10,000; as it stands it runs the last 1,001, on
+            heights that it doesn't ship).
         lr: Adam's step; twice the release's 0.1, as heights scale with the levels.
         bias_correction: Adam's correction of its moments (the release has none).
         tol: stop at ‖gradient‖₂ < tol with no empty cell; it lies below the sampling noise at N = 10,000.
+        cut: leave out the last targets, so that a multiple of this many is left (the release: 1,000).
+        whole_batches: take ⌊10 N/4,000⌋ batches of 4,000 source samples an iteration (the release), not 10 N samples.
+        recount: look for empty cells at every so many iterations (the release: 50).
         reverse: `ladder`, the release's chain of Langevin steps, or any registered reverse solver from where it starts.
         levels, sigma_max, sigma_min: the ladder; CIFAR-10's of the release by default.
         n_steps_each: n, Langevin steps a level.
@@ -51,6 +55,7 @@ class DPMOTReleased(Sampler):
     family = "ot"
     summary = "the released code's scheme: uniform source, mismatched level, Langevin"
     paper = "github.com/cognaclee/DPM-OT, commit b7956eb"
+    preset = {"count": 10_000, "iterations": 10_000, "cut": 1000, "whole_batches": True, "recount": 50}
     version = 2
 
     targets: Targets = "test"
@@ -69,10 +74,13 @@ class DPMOTReleased(Sampler):
     n_steps_each: int = 5
     step: float = 0.062
     target_seed: int = 0
+    cut: int = added(1)
+    whole_batches: bool = added(False)
+    recount: int = added(1)
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_at_least(self, 1, "count", "iterations", "n_steps_each", "levels")
+        check_at_least(self, 1, "count", "iterations", "n_steps_each", "levels", "cut", "recount")
         check_positive(self, "lr", "step")
         if not 0 < self.sigma_min < self.sigma_max < math.inf:
             raise UserError(f"needs 0 < sigma_min < sigma_max, got {self.sigma_min:g} and {self.sigma_max:g}")
@@ -113,13 +121,20 @@ class DPMOTReleased(Sampler):
         sigma_m = chain[0] if self.level == "matched" else ladder[self.levels - back]
         if self.reverse != "ladder" and len(chain) < 2:
             raise UserError(f"reverse={self.reverse} needs a chain that starts above sigma_min: more evaluations")
-        latents = make_latents(problem, self.targets, self.count, sigma_m, self.target_seed)
+        latents = self.whole(make_latents(problem, self.targets, self.count, sigma_m, self.target_seed).noised)
         began = perf_counter()
-        points = self.centre(latents.noised.flatten(1))
+        points = self.centre(latents.flatten(1))
         heights, info = self.solve(points, progress)
         info |= {"sigma_m": sigma_m, "chain_start": chain[0], "targets": len(latents)}
         info["start_seconds"] = perf_counter() - began
-        return _Fitted(self, nfe, latents.noised, points, heights, list(zip(chain, steps, strict=True)), info=info)
+        return _Fitted(self, nfe, latents, points, heights, list(zip(chain, steps, strict=True)), info=info)
+
+    def whole(self, latents: Tensor) -> Tensor:
+        """The first of the latents [N, *shape], as many as a multiple of `cut`."""
+        count = len(latents) // self.cut * self.cut
+        if not count:
+            raise UserError(f"cut={self.cut} leaves none of {len(latents)} targets: take more, or a smaller cut")
+        return latents[:count]
 
     def centre(self, points: Tensor) -> Tensor:
         """The points [N, d] as the scores see them."""
@@ -133,54 +148,32 @@ class DPMOTReleased(Sampler):
     def solve(self, points: Tensor, progress: bool) -> tuple[Tensor, dict[str, Any]]:
         """Heights of the scores ⟨x, y⟩ + h by the release's Adam, [N]; what to record of it.
 
-        An iteration counts 10 N source samples; after 50 iterations without a better gradient norm, the samples are
-        doubled and the step multiplied by 0.8, at most three times. The heights of the last iteration are used. Samples
-        are drawn on the points' device, on which the heights therefore depend.
+        An iteration counts some 10 N source samples. They are drawn on the points' device, on which the heights
+        therefore depend.
         """
-        (count, dim), device = points.shape, points.device
-        generator = torch.Generator(device).manual_seed(stream("released", self.target_seed).initial_seed())
-        heights, m, v = (torch.zeros(count, dtype=points.dtype, device=device) for _ in range(3))
-        lr, samples, best, bad, doubled, drawn = self.lr, 10 * count, float("inf"), 0, 0, 0
-        history: list[dict[str, float]] = []
-        mass, began = heights, perf_counter()
-        for iteration in progress_bar(range(self.iterations), "released OT", disable=not progress, leave=False):
-            hits = torch.zeros(count, dtype=torch.long, device=device)
-            for size in _chunks(samples, 4000):
-                z = torch.randn(size, dim, generator=generator, dtype=points.dtype, device=device)
-                hits += (self.source_samples(z) @ points.T + heights).argmax(1).bincount(minlength=count)
-            drawn += samples
-            mass = hits.to(points.dtype) / samples
-            gradient = mass - 1 / count
-            m = 0.9 * m + 0.1 * gradient
-            v = 0.999 * v + 0.001 * gradient**2
-            first, second = (
-                (1 - 0.9 ** (iteration + 1), 1 - 0.999 ** (iteration + 1)) if self.bias_correction else (1, 1)
-            )
-            heights = heights - lr * (m / first) / ((v / second).sqrt() + 1e-8)
-            heights = heights - heights.mean()
-            norm, empty = float(gradient.norm()), int((hits == 0).sum())
-            if iteration % 10 == 9:
-                tv = float(gradient.abs().sum() / 2)
-                history.append({"samples": drawn, "seconds": perf_counter() - began, "tv": tv, "empty_cells": empty})
-            if norm < self.tol and empty == 0:
-                break
-            best, bad = (norm, 0) if norm < best else (best, bad + 1)
-            if bad > 50 and doubled < 3:
-                samples, lr, best, bad, doubled = 2 * samples, 0.8 * lr, float("inf"), 0, doubled + 1
-        info = {
-            "iterations": iteration + 1,
-            "samples": drawn,
-            "gradient_norm": norm,
-            "in_sample_tv": float((mass - 1 / count).abs().sum() / 2),
-            "empty_cells": empty,
-            "history": history,
-        }
-        return heights, info
+        count, dim = points.shape
+        generator = torch.Generator(points.device).manual_seed(stream("released", self.target_seed).initial_seed())
 
+        def draw(size: int) -> Tensor:
+            z = torch.randn(size, dim, generator=generator, dtype=points.dtype, device=points.device)
+            return self.source_samples(z)
 
-def _chunks(total: int, size: int) -> Iterator[int]:
-    for start in range(0, total, size):
-        yield min(size, total - start)
+        schedule = Schedule(
+            iterations=self.iterations,
+            samples=self.samples(count),
+            lr=self.lr,
+            bias_correction=self.bias_correction,
+            tol=self.tol,
+            recount=self.recount,
+        )
+        return find_heights(points, draw, schedule, progress)
+
+    def samples(self, count: int) -> int:
+        """Source samples of the first iterations for so many targets."""
+        whole = 10 * count // BATCH * BATCH
+        if self.whole_batches and not whole:
+            raise UserError(f"whole_batches takes at least {BATCH // 10} targets, got {count}: set whole_batches=false")
+        return whole if self.whole_batches else 10 * count
 
 
 @dataclass(frozen=True)
@@ -194,8 +187,7 @@ class _Fitted(FittedSampler):
 
     def start(self, z: Tensor) -> Tensor:
         """The latent that white noise z [S, *shape] is sent to."""
-        scores = self.sampler.source_samples(z.flatten(1)) @ self.points.T + self.heights
-        return self.latents[scores.argmax(1)]
+        return self.latents[cells(self.sampler.source_samples(z.flatten(1)), self.points, self.heights)]
 
     def sample(self, denoiser: Denoiser, noise: ShardNoise) -> Tensor:
         """Samples of one shard, [S, ...]."""

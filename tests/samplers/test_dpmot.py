@@ -216,6 +216,66 @@ def test_released_solve_descends_by_adam(corrected):
     torch.testing.assert_close(fitted.heights, heights.detach(), atol=1e-5, rtol=1e-5)
 
 
+def released_loop(points, draw, lr, max_iter, tol):
+    """`train_ot` of the release from its first step on, in float64, for targets of equal masses."""
+    h, m, v = (torch.zeros(len(points), dtype=points.dtype) for _ in range(3))
+    batches, best, bad, doubled, zeros, iterations = 10 * len(points) // 4000, 1e20, 0, 0, None, 0
+    for iterations in range(1, max_iter + 1):
+        index = torch.cat([(points @ draw(4000).T + h[:, None]).argmax(0) for _ in range(batches)])
+        mass = index.bincount(minlength=len(points)).double() / (4000 * batches)
+        gradient = mass - 1 / len(points)
+        m, v = 0.9 * m + 0.1 * gradient, 0.999 * v + 0.001 * gradient**2
+        h = h - lr * m / (v.sqrt() + 1e-8)
+        h = h - h.mean()
+        norm = gradient.square().sum().sqrt()
+        if iterations % 50 == 0:
+            zeros = int((mass == 0).sum())
+        best, bad = (norm, 0) if norm < best else (best, bad + 1)
+        if norm < tol and zeros == 0:
+            break
+        if bad > 50 and doubled < 3:
+            batches, bad, best, lr, doubled = 2 * batches, 0, 1e20, 0.8 * lr, doubled + 1
+    return h, iterations
+
+
+@pytest.mark.parametrize("tol, stops", [(8e-4, 100), (10.0, 50)])
+def test_released_numbers_are_those_of_its_loop(tol, stops):
+    """With the preset's options: whole batches, and empty cells that are looked for every 50 iterations."""
+    options = {"cut": 200, "whole_batches": True, "recount": 50, "lr": 1e-6, "tol": tol, "iterations": 100}
+    sampler = lookup("dpmot-released").make(source="gaussian", **options)
+    angle = 2 * torch.pi / 400 * torch.arange(450, dtype=torch.float64)
+    points = sampler.whole(torch.stack([angle.cos(), angle.sin()], 1))  # 400, whose cells are equal from the start
+    generator = stream("released", 0)
+
+    def draw(count):
+        return torch.randn(count, 2, generator=generator, dtype=torch.float64)
+
+    expected, iterations = released_loop(points, draw, 1e-6, 100, tol)
+    heights, info = sampler.solve(points, False)
+    assert len(points) == 400 and info["iterations"] == iterations == stops
+    torch.testing.assert_close(heights, expected, atol=1e-12, rtol=1e-9)
+    assert tol > 1 or info["samples"] > 100 * 4000, "and samples were doubled"
+
+
+@pytest.mark.parametrize("count, left, samples", [(10_000, 10_000, 100_000), (1297, 1000, 8_000), (1999, 1000, 8_000)])
+def test_released_sizes_are_whole_batches_of_whole_thousands(count, left, samples):
+    sampler = lookup("dpmot-released").make(preset="authors")
+    points = sampler.whole(torch.zeros(count, 2))
+    assert (len(points), sampler.samples(len(points))) == (left, samples)
+
+
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        ({"cut": 1000}, "cut=1000 leaves none of 60 targets: take more, or a smaller cut"),
+        ({"whole_batches": True}, "whole_batches takes at least 400 targets, got 60: set whole_batches=false"),
+    ],
+)
+def test_too_few_targets_for_the_releases_sizes_get_one_line(problem, options, message):
+    with pytest.raises(UserError, match=f"^{message}$"):
+        lookup("dpmot-released").make(count=COUNT, **options).fit(problem, 6)
+
+
 def test_released_step_is_the_releases_in_our_units():
     """Its levels lie in [0, 1]; y' = 2y − 1 with twice the step gives twice the heights, and the same cells."""
     sampler = lookup("dpmot-released").make(iterations=50)
