@@ -23,7 +23,7 @@ from benchmark.metrics.extractors import EXTRACTORS
 from benchmark.problems import PROBLEMS, problem_class, problem_names, problem_options
 from benchmark.records.record import Record
 from benchmark.records.rows import describe
-from benchmark.records.store import Store
+from benchmark.records.store import Store, writable
 from benchmark.running import suites
 from benchmark.running.execute import Settings, execute_all, unfinished
 from benchmark.running.plan import Case, Plan, Run, make_plan
@@ -121,6 +121,7 @@ def carry_out(arguments: argparse.Namespace) -> int:
     todo = plan.runs if arguments.force else unfinished(plan.runs, store)
     if arguments.dry_run:
         return show_plan(plan, todo)
+    writable(store.root)  # complains before anything is run
     if len(todo) < len(plan.runs):
         finished = len(plan.runs) - len(todo)
         print(f"{finished} of {len(plan.runs)} runs are finished and skipped (--force repeats them)")

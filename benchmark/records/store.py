@@ -109,14 +109,10 @@ class RecordFolder:
 
 
 class Store:
-    """The results folder of runs.
-
-    Raises:
-        StoreError: on creation, where the folder cannot be written to.
-    """
+    """The results folder of runs; made when something is written to it."""
 
     def __init__(self, root: Path | str) -> None:
-        self.root = writable(Path(root))
+        self.root = Path(root)
         self._runs = runs_in(self.root)
 
     def path(self, config: Mapping[str, Any]) -> Path:

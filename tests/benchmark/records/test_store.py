@@ -20,6 +20,7 @@ from benchmark.records.store import (
     read_arrays,
     read_record,
     read_records,
+    writable,
 )
 
 RESULTS = Path(__file__).resolve().parents[3] / "results"
@@ -126,7 +127,7 @@ def test_arrays_come_back_and_damaged_ones_count_as_missing(tmp_path):
 def test_a_folder_that_cannot_be_written_gives_one_line(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(StoreError, match="can't write to the results folder") as error:
-        Store(tmp_path / "file" / "results")
+        writable(tmp_path / "file" / "results")
     assert "\n" not in str(error.value)
 
 

@@ -252,7 +252,8 @@ def test_a_results_folder_that_cannot_be_written_gets_one_line(tmp_path, capsys)
 
 
 def test_dry_run_and_list_run_nothing(tmp_path, capsys):
-    assert run.main(["--suite", "quick", "--dry-run", "--out", str(tmp_path)]) == 0
+    assert run.main(["--suite", "quick", "--dry-run", "--out", str(tmp_path / "new")]) == 0
+    assert not (tmp_path / "new").exists()
     shown = capsys.readouterr().out
     assert "digits dpmot" in shown and "runs, 0 of them finished" in shown
     assert run.main(["--list"]) == 0
