@@ -76,4 +76,4 @@ def test_a_metric_asked_for_makes_another_run_and_the_usual_keys_stay() -> None:
         for metrics in ((), ("is",), ("w2",))
     )
     assert usual.key == again.key != more.key
-    assert list(usual.config()["metrics"]) == list(make_problem("mixture2d").metrics)
+    assert list(usual.config["metrics"]) == list(make_problem("mixture2d").metrics)

@@ -1,11 +1,9 @@
 """The runner: what it stores, that it can be stopped at any moment, and what it says to bad input."""
 
-import os
 import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import pytest
 import torch
@@ -15,11 +13,9 @@ from benchmark.records.store import Store, read_arrays, read_records
 from benchmark.running import drawing, execute
 from benchmark.running.execute import Executor, Settings
 from benchmark.running.plan import Case, make_plan
-from benchmark.running.suites import SUITES
 from samplers.ddim import DDIM
 from samplers.distillation import new_student
 from samplers.errors import UserError
-from samplers.registry import available
 
 RUN = [sys.executable, "-m", "benchmark.run"]
 
@@ -260,21 +256,6 @@ def test_dry_run_and_list_run_nothing(tmp_path, capsys):
     listed = capsys.readouterr().out
     assert all(word in listed for word in ("unsolved-map", "arXiv 2010.02502", "sigma_m=None", "mixture2d", "quick"))
     assert not list(tmp_path.glob("runs/*"))
-
-
-@pytest.mark.parametrize("suite", SUITES)
-def test_the_published_runs_are_those_of_the_present_code(suite, capsys):
-    """Every run of every suite is in results/ under its present key; else there are warm-up steps alone."""
-    published = Path(__file__).resolve().parents[3] / "results"
-    assert {folder.name for folder in (published / "runs").iterdir()} <= {p for names in SUITES.values() for p in names}
-    records = [r.config for r in read_records(published) if r.config["problem"]["name"] in SUITES[suite]]
-    least = {name: entry.cls.least for name, entry in available().items() if entry.cls.network}
-    count = sum(r["nfe"] >= least.get(r["sampler"]["name"], 0) for r in records)
-    assert count
-    if suite == "cifar10" and "DPMOT_DATA" not in os.environ:
-        pytest.skip("DPMOT_DATA is not set")
-    assert run.main(["--suite", suite, "--dry-run", "--out", str(published)]) == 0
-    assert f"{count} runs, {count} of them finished" in capsys.readouterr().out
 
 
 def test_a_problem_chooses_of_a_suite(tmp_path, capsys):
