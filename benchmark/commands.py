@@ -4,7 +4,7 @@ import argparse
 import io
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
 from samplers.errors import UserError
@@ -37,6 +37,21 @@ def command_line(module: str, description: str | None) -> CommandLine:
         epilog=epilog,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+
+
+def read_settings(settings: Sequence[str]) -> tuple[dict[str, str], dict[str, str]]:
+    """`key=value` pairs as options of the sampler, and of the problem (`problem.key=value`)."""
+    options: dict[str, str] = {}
+    of_problem: dict[str, str] = {}
+    for setting in settings:
+        key, equals, value = setting.partition("=")
+        if not (key and equals and value):
+            raise UserError(f"--set takes KEY=VALUE, got '{setting}'")
+        if key.startswith("problem."):
+            of_problem[key.removeprefix("problem.")] = value
+        else:
+            options[key] = value
+    return options, of_problem
 
 
 def run_command(

@@ -17,7 +17,7 @@ import textwrap
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
-from benchmark.commands import command_line, positive, run_command
+from benchmark.commands import command_line, positive, read_settings, run_command
 from benchmark.metrics import METRICS, lookup
 from benchmark.metrics.extractors import EXTRACTORS
 from benchmark.problems import PROBLEMS, problem_class, problem_names, problem_options
@@ -180,21 +180,6 @@ def cases_of_suite(arguments: argparse.Namespace) -> list[Case]:
 
 def _shown(numbers: Iterable[int]) -> str:
     return " ".join(map(str, numbers))
-
-
-def read_settings(settings: Sequence[str]) -> tuple[dict[str, str], dict[str, str]]:
-    """`key=value` pairs as options of the sampler, and of the problem (`problem.key=value`)."""
-    options: dict[str, str] = {}
-    of_problem: dict[str, str] = {}
-    for setting in settings:
-        key, equals, value = setting.partition("=")
-        if not (key and equals and value):
-            raise UserError(f"--set takes KEY=VALUE, got '{setting}'")
-        if key.startswith("problem."):
-            of_problem[key.removeprefix("problem.")] = value
-        else:
-            options[key] = value
-    return options, of_problem
 
 
 def follow(done: Iterable[tuple[Run, Record]], count: int, store: Store) -> int:

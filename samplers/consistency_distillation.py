@@ -110,7 +110,7 @@ class ConsistencyDistillation(Distillation):
 
     def stages(self, problem: Problem, nfe: int) -> list[Stage]:
         levels = make_grid("edm", self.levels - 1, problem.sigma_max, problem.sigma_min).to(problem.device)
-        return [Stage(f"consistency of {self.levels} levels", lambda teacher: self.loss(teacher, levels))]
+        return [Stage(f"consistency of {self.levels} levels", lambda teacher: self.loss(teacher, levels), nfe)]
 
     def cost(self, problem: Problem, nfe: int) -> dict[str, Any]:
         images = self.steps * self.batch

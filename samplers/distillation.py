@@ -54,10 +54,12 @@ class Stage:
     Attributes:
         what: what is learned; with the options of the training the key under which the problem remembers it.
         objective: of a student of this teacher.
+        nfe: the budget that a student of this stage serves.
     """
 
     what: str
     objective: Callable[[Denoiser], Objective]
+    nfe: int
 
 
 @dataclass(frozen=True)
@@ -127,6 +129,10 @@ class Distillation(Sampler):
     def sampling(self, problem: Problem, nfe: int) -> Callable[[Denoiser, ShardNoise], Tensor]:
         """How samples of one shard [S, ...] are drawn with the student's network."""
 
+    def preparation(self, problem: Problem) -> float:
+        """Prepare what the stages learn from, and give the seconds that this took, now or before."""
+        return 0.0
+
     def evaluated(self, problem: Problem, student: nn.Module) -> Denoiser:
         """What sampling evaluates of a student."""
         return student
@@ -172,7 +178,7 @@ class Distillation(Sampler):
 
     def learn(self, problem: Problem, nfe: int, progress: bool) -> tuple[nn.Module, float]:
         """Train a student, stage by stage, or remember it; with the seconds that its training took."""
-        student, teacher, seconds = new_student(problem), problem.denoiser, 0.0
+        student, teacher, seconds = new_student(problem), problem.denoiser, self.preparation(problem)
         for stage in self.stages(problem, nfe):
             seconds += self.train(problem, student, stage.objective(teacher), stage.what, progress)
             teacher = frozen(problem, student)

@@ -116,7 +116,7 @@ class EasyConsistency(Distillation):
 
     def stages(self, problem: Problem, nfe: int) -> list[Stage]:
         what = f"easy consistency, {self.objective}"
-        return [Stage(what, lambda teacher: self.objective)]
+        return [Stage(what, lambda teacher: self.objective, nfe)]
 
     def cost(self, problem: Problem, nfe: int) -> dict[str, Any]:
         return {"images": self.steps * self.batch, "teacher_evaluations": 0}

@@ -96,11 +96,10 @@ class KnowledgeDistillation(Distillation):
 
     def stages(self, problem: Problem, nfe: int) -> list[Stage]:
         what = f"knowledge distillation of {self.pairs} pairs of {self.teacher} at {self.teacher_nfe}, {self.distance}"
-        return [Stage(what, lambda teacher: Regression(problem.sigma_max, self.distance))]
+        return [Stage(what, lambda teacher: Regression(problem.sigma_max, self.distance), nfe)]
 
-    def learn(self, problem: Problem, nfe: int, progress: bool) -> tuple[nn.Module, float]:
-        student, seconds = super().learn(problem, nfe, progress)
-        return student, seconds + self.make_pairs(problem).seconds
+    def preparation(self, problem: Problem) -> float:
+        return self.make_pairs(problem).seconds
 
     def cost(self, problem: Problem, nfe: int) -> dict[str, Any]:
         evaluations = self.pairs * self.teacher_nfe

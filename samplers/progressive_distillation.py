@@ -141,7 +141,7 @@ class ProgressiveDistillation(Distillation):
         def stage(steps: int) -> Stage:
             grid = self.grid(2 * steps, problem).to(problem.device)
             what = f"progressive distillation from {2 * chain[0]} to {steps} steps{schedule}"
-            return Stage(what, lambda teacher: self.loss(teacher, grid))
+            return Stage(what, lambda teacher: self.loss(teacher, grid), steps)
 
         return [stage(steps) for steps in chain]
 

@@ -1,4 +1,4 @@
-"""Command line: ``python -m benchmark.train denoiser|classifier --problem NAME``."""
+"""Command line: ``python -m benchmark.train denoiser|classifier|student --problem NAME``."""
 
 import argparse
 import math
@@ -11,13 +11,18 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from benchmark.commands import CommandLine, positive, run_command
+from benchmark.commands import CommandLine, positive, read_settings, run_command
+from benchmark.problems import make_problem
 from benchmark.train.classifier import train_classifier
 from benchmark.train.denoiser import Outputs, train_denoiser
 from benchmark.train.evaluate import SampleMeasure, problem_features
 from benchmark.train.images import load_split
 from benchmark.train.recipes import CLASSIFIERS, DENOISERS
+from benchmark.train.student import STUDENTS, StudentRecipe, train_student
 from benchmark.workers import Workers, choose_device
+from samplers.distillation import Distillation
+from samplers.errors import UserError
+from samplers.registry import lookup
 
 
 def parser() -> argparse.ArgumentParser:
@@ -42,7 +47,27 @@ def parser() -> argparse.ArgumentParser:
         command.add_argument("--lr", type=float, help="learning rate (the peak of its schedule)")
     _add_denoiser_options(denoiser)
     classifier.add_argument("--epochs", type=positive, help="passes over the training images")
+    add_student(commands)
     return top
+
+
+def add_student(commands: Any) -> None:
+    """Add the subcommand of students."""
+    student = commands.add_parser("student", help="a distilled student, for the sampler's option student=FILE")
+    add = student.add_argument
+    add("--problem", required=True, help="whose denoiser is distilled")
+    add("--sampler", required=True, help="progressive-distillation, easy-consistency, ... (benchmark.run --list)")
+    add("--nfe", type=positive, help="budget that the student is for (default: the recipe's)")
+    add("--set", nargs="+", action="extend", metavar="KEY=VALUE", help="options of the sampler, problem.KEY=VALUE")
+    add("--out", type=Path, help="checkpoint (default: training/PROBLEM/SAMPLER.safetensors)")
+    add("--device", help="cpu, cuda, cuda:1, ... (default: a GPU if there is one)")
+    add("--every", type=positive, help="images between two evaluations (default: a tenth)")
+    add("--fd", type=positive, help="samples of a Fréchet distance at every evaluation")
+    add("--work", type=Path, help="log, sample grids, state (default: training/PROBLEM/SAMPLER)")
+    add("--within", type=minutes, default=math.inf, help="stop after so many minutes, e.g. 20m; --resume goes on")
+    add("--compact", action="store_true", help="save the state in half precision, half the space")
+    add("--resume", action="store_true", help="go on from the state in the work folder")
+    student.set_defaults(data=None, sigma_max=[80.0])
 
 
 def _add_denoiser_options(denoiser: argparse.ArgumentParser) -> None:
@@ -94,7 +119,7 @@ def main(argv: list[str] | None = None) -> int:
     if args.command == "classifier":
         return run_command(partial(classifier, command=made_by(argv)), args, interrupted="nothing is written")
     return run_command(
-        partial(denoiser, command=made_by(argv)),
+        partial(student if args.command == "student" else denoiser, command=made_by(argv)),
         args,
         interrupted="--resume goes on from the last evaluation",
     )
@@ -128,6 +153,29 @@ def denoiser(args: argparse.Namespace, command: str) -> None:
             seed=args.seed,
             resume=args.resume,
             init=args.init,
+            measure=sample_measure(args, workers) if args.fd else None,
+            within=args.within,
+        )
+
+
+def student(args: argparse.Namespace, command: str) -> None:
+    """Train a student, on all processes that `torchrun` started."""
+    recipe = STUDENTS.get(args.problem, {}).get(args.sampler, StudentRecipe())
+    options, of_problem = read_settings(args.set or ())
+    sampler, nfe = lookup(args.sampler).make(**{**recipe.options, **options}), args.nfe or recipe.nfe
+    if not isinstance(sampler, Distillation):
+        raise UserError(f"sampler must be a distilled one such as easy-consistency, not '{args.sampler}'")
+    folder = Path("training") / args.problem
+    out, work = args.out or folder / f"{args.sampler}.safetensors", args.work or folder / args.sampler
+    with Workers.joined(args.device) as workers:
+        problem = make_problem(args.problem, **of_problem).to(workers.device)
+        train_student(
+            sampler=sampler,
+            problem=problem,
+            nfe=nfe,
+            outputs=Outputs(out, work, args.every or 0, command, args.compact),
+            workers=workers,
+            resume=args.resume,
             measure=sample_measure(args, workers) if args.fd else None,
             within=args.within,
         )

@@ -17,12 +17,14 @@ from benchmark.networks.unet import Denoiser
 from benchmark.train.evaluate import denoising_loss, draw_samples, save_grid
 from benchmark.train.images import Split, as_float, load_split
 from benchmark.train.recipes import DenoiserRecipe
-from benchmark.train.state import INDEX, read_state, write_state
+from benchmark.train.state import resume_or_begin, write_state
 from benchmark.train.stepping import DenoiserTraining
+from benchmark.train.student_stepping import StudentTraining
 from benchmark.workers import Workers
 from dpmot.progress import progress_bar
 from samplers.errors import UserError
 
+Training = DenoiserTraining | StudentTraining
 CHECK = 50
 """Steps between two looks at the clock."""
 Measure = Callable[[Denoiser], dict[str, Any]]
@@ -131,7 +133,7 @@ class Stretch:
     last: bool
 
 
-def stretches(training: DenoiserTraining, every: int, within: float) -> Iterator[Stretch]:
+def stretches(training: Training, every: int, within: float) -> Iterator[Stretch]:
     """Train, pausing after every ``every`` images, and stop at the recipe's end or after ``within`` seconds.
 
     Raises:
@@ -164,7 +166,7 @@ def stretches(training: DenoiserTraining, every: int, within: float) -> Iterator
                 return
 
 
-def _figures(training: DenoiserTraining, mean_loss: float, steps: int, seconds: float) -> dict[str, Any]:
+def _figures(training: Training, mean_loss: float, steps: int, seconds: float) -> dict[str, Any]:
     """What the log says of the last ``steps`` steps, which took so many seconds."""
     if not math.isfinite(mean_loss):
         raise UserError(f"the loss is not finite after {training.seen:,} images; the files of before are kept")
@@ -190,13 +192,7 @@ def begin(training: DenoiserTraining, work: Path, resume: bool, init: Path | Non
         training.images_before = sum(int(metadata.get(name, 0)) for name in ("images_before", "images_seen"))
         for network in (training.network, *(average.network for average in training.averages)):
             load_tensors(init, network, tensors)
-    if resume:
-        read_state(training, work)
-    elif (work / INDEX).exists():
-        raise UserError(
-            f"{work / INDEX} is of a training: --resume goes on with it; remove it, or give another --work, "
-            "to begin anew"
-        )
+    resume_or_begin(training, work, resume)
 
 
 def begin_log(work: Path, seen: int) -> list[dict[str, Any]]:

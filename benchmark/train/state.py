@@ -6,7 +6,7 @@
 import hashlib
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from safetensors import SafetensorError
@@ -15,7 +15,6 @@ from torch import Tensor
 
 from benchmark.networks.checkpoint import cut
 from benchmark.records.files import write_json
-from benchmark.train.stepping import DenoiserTraining
 from samplers.errors import UserError
 
 PART = 16 * 2**20
@@ -25,7 +24,40 @@ HEADER = 2**16
 INDEX = "state.json"
 
 
-def write_state(training: DenoiserTraining, folder: Path, compact: bool = False) -> None:
+class Resumable(Protocol):
+    """A training whose state can be written and gone on from."""
+
+    step: int
+
+    def facts(self) -> dict[str, Any]:
+        """Where it stands, JSON-ready."""
+        ...
+
+    def tensors(self) -> dict[str, Tensor]:
+        """All tensors from which it can go on; names of weights begin with ``network.`` or ``average``."""
+        ...
+
+    def load_state(self, facts: dict[str, Any], tensors: dict[str, Tensor]) -> None:
+        """Go on from them; raises ValueError where they belong to another training."""
+        ...
+
+
+def resume_or_begin(training: Resumable, folder: Path, resume: bool) -> None:
+    """Make ``training`` go on from the state in ``folder`` if it is to, or see that there is none.
+
+    Raises:
+        UserError: the state cannot be used, or a training is there already.
+    """
+    if resume:
+        read_state(training, folder)
+    elif (folder / INDEX).exists():
+        raise UserError(
+            f"{folder / INDEX} is of a training: --resume goes on with it; remove it, or give another --work, "
+            "to begin anew"
+        )
+
+
+def write_state(training: Resumable, folder: Path, compact: bool = False) -> None:
     """Write the state of ``training`` to ``folder``, in the place of the one there.
 
     Args:
@@ -50,7 +82,7 @@ def write_state(training: DenoiserTraining, folder: Path, compact: bool = False)
     _remove_parts(folder, except_for=set(parts))
 
 
-def read_state(training: DenoiserTraining, folder: Path) -> None:
+def read_state(training: Resumable, folder: Path) -> None:
     """Make ``training`` go on from the state in ``folder``.
 
     Raises:
