@@ -87,6 +87,8 @@ def train_student(
     records = begin_log(outputs.work, training.seen) if workers.first else []
     every = outputs.every or max(1, training.recipe.images // 10)
     for stretch in stretches(training, every, within):
+        if training.diverged():
+            raise UserError(f"the weights are not finite after {training.seen:,} images; the files of before are kept")
         record = stretch.record | {"nfe": training.reached.nfe}
         for budget in budgets(training):
             record |= look(training, budget, measure)

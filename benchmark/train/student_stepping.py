@@ -136,6 +136,10 @@ class StudentTraining:
             self.begin_stage()
         return self.loss.clone()
 
+    def diverged(self) -> bool:
+        """Whether the weights are no numbers any more, though the loss of the step before may still have been one."""
+        return not torch.stack([weight.isfinite().all() for weight in self.average.parameters()]).all()
+
     def settings(self) -> dict[str, Any]:
         """What a run that goes on from this one's state must share."""
         return {"method": self.sampler.title, "nfe": self.nfe, **configuration(self.sampler)}
