@@ -17,7 +17,7 @@ from benchmark.train.recipes import DENOISERS
 from benchmark.train.state import resume_or_begin, write_state
 from benchmark.train.student_stepping import StudentTraining
 from benchmark.workers import Workers
-from samplers.base import CountingDenoiser
+from samplers.denoisers import CountingDenoiser
 from samplers.distillation import Distillation
 from samplers.errors import UserError
 from samplers.noise import ShardNoise
