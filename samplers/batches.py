@@ -1,7 +1,27 @@
 """What a student learns from: images, mirrored, with noise of drawn levels."""
 
+from abc import ABC, abstractmethod
+
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+
+
+class Objective(ABC):
+    """What a student is to make small: errors of it at random levels and noise, which are drawn apart.
+
+    The draws of a batch can so be shared out to processes, and what follows from them be recorded as a graph.
+    """
+
+    @abstractmethod
+    def draw(self, x0: Tensor, generator: torch.Generator, seen: int) -> tuple[Tensor, ...]:
+        """Draw what the errors on x0 [B, ...] depend on, after `seen` images of the training; [B, ...] each."""
+
+    @abstractmethod
+    def errors(self, student: nn.Module, *drawn: Tensor) -> Tensor:
+        """The errors of the student on what was drawn, [B] or [B, ...]; their mean is the loss."""
+
+    def __call__(self, student: nn.Module, x0: Tensor, generator: torch.Generator, seen: int = 0) -> Tensor:
+        return self.errors(student, *self.draw(x0, generator, seen)).mean()
 
 
 def mirrored(x0: Tensor, generator: torch.Generator) -> Tensor:

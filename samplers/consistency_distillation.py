@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from samplers.base import Denoiser, Problem
-from samplers.batches import draw_levels, noised
-from samplers.distillation import Distillation, Objective, Stage
+from samplers.batches import Objective, draw_levels, noised
+from samplers.distillation import Distillation, Stage
 from samplers.noise import Grid, ShardNoise, make_grid
 from samplers.options import check_at_least
 from samplers.registry import register

@@ -6,9 +6,9 @@ What its training cost stands in the record of the fit.
 
 import hashlib
 import math
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from time import perf_counter
 from typing import Any, ClassVar, Literal
 
@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from dpmot.progress import progress_bar
 from samplers.base import Denoiser, FittedStudent, Problem, Sampler
-from samplers.batches import mirrored
+from samplers.batches import Objective, mirrored
 from samplers.cudnn import fastest_convolutions
 from samplers.errors import UserError
 from samplers.noise import ShardNoise, stream
@@ -27,24 +27,6 @@ EXAMPLES, BYTES = 50_000, 1 << 33
 """Students learn from the first training examples of the split: so many at most, and no more than fill 8 GiB."""
 LOOK = 200
 """Steps between two looks at whether the loss is finite, which wait for the device."""
-
-
-class Objective(ABC):
-    """What a student is to make small: errors of it at random levels and noise, which are drawn apart.
-
-    The draws of a batch can so be shared out to processes, and what follows from them be recorded as a graph.
-    """
-
-    @abstractmethod
-    def draw(self, x0: Tensor, generator: torch.Generator, seen: int) -> tuple[Tensor, ...]:
-        """Draw what the errors on x0 [B, ...] depend on, after `seen` images of the training; [B, ...] each."""
-
-    @abstractmethod
-    def errors(self, student: nn.Module, *drawn: Tensor) -> Tensor:
-        """The errors of the student on what was drawn, [B] or [B, ...]; their mean is the loss."""
-
-    def __call__(self, student: nn.Module, x0: Tensor, generator: torch.Generator, seen: int = 0) -> Tensor:
-        return self.errors(student, *self.draw(x0, generator, seen)).mean()
 
 
 @dataclass(frozen=True)
@@ -218,15 +200,15 @@ class Distillation(Sampler):
 
     def settings(self) -> dict[str, Any]:
         """Options of the training beyond the first ones, where they differ from those of this base."""
-        base = {name: getattr(Distillation, name) for name in OPTIONS_OF_TRAINING}
-        return {name: getattr(self, name) for name in OPTIONS_OF_TRAINING if getattr(self, name) != base[name]}
+        later = {option.name: option.default for option in fields(Distillation) if option.metadata}
+        return {name: getattr(self, name) for name in later if getattr(self, name) != later[name] and name != "student"}
 
     @torch.enable_grad()
     def _descend(self, problem: Problem, student: nn.Module, loss: Objective, what: str, progress: bool) -> None:
         examples = self.examples(problem)
         seed = stream("distillation", what, self.student_seed).initial_seed()
         generator = torch.Generator(problem.device).manual_seed(seed)
-        weights = list(student.parameters())
+        weights = [*student.parameters()]
         averages = [weight.detach().clone() for weight in weights]
         optimiser = self.make_optimiser(weights)
         seeds = torch.zeros(self.batch, dtype=torch.int64, device=problem.device)
@@ -268,10 +250,6 @@ class Distillation(Sampler):
         """The learning rate of a step."""
         rate = self.lr * (1 - step / self.steps) if self.rate == "falling" else self.lr
         return rate * min(1.0, (step + 1) * self.batch / self.warmup) if self.warmup else rate
-
-
-OPTIONS_OF_TRAINING = ("optimiser", "rate", "warmup", "clip", "mirror", "average", "dropout")
-"""Those that came after the first students."""
 
 
 def new_student(problem: Problem) -> nn.Module:

@@ -8,8 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from samplers.base import Denoiser, Problem
+from samplers.batches import Objective
 from samplers.consistency_distillation import jump
-from samplers.distillation import Distillation, Objective, Stage
+from samplers.distillation import Distillation, Stage
 from samplers.noise import Grid, ShardNoise, make_grid
 from samplers.options import check_at_least, check_positive
 from samplers.registry import register

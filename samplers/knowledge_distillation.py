@@ -8,7 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from samplers.base import Denoiser, Problem
-from samplers.distillation import Distillation, Objective, Stage
+from samplers.batches import Objective
+from samplers.distillation import Distillation, Stage
 from samplers.errors import UserError
 from samplers.noise import ShardNoise
 from samplers.options import check_at_least

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from samplers.base import Denoiser, Problem
-from samplers.batches import draw_levels, noised
+from samplers.batches import Objective, draw_levels, noised
 from samplers.denoisers import prepared
-from samplers.distillation import Distillation, Objective, Stage
+from samplers.distillation import Distillation, Stage
 from samplers.errors import UserError
 from samplers.noise import ShardNoise
 from samplers.options import added, check_at_least

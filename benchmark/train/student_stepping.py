@@ -10,7 +10,8 @@ from benchmark.networks.replay import Replayed, ReplayedDenoiser
 from benchmark.networks.unet import Denoiser
 from benchmark.problems.base import Problem
 from benchmark.workers import Workers
-from samplers.distillation import Distillation, Objective, Stage, mirrored, set_dropout
+from samplers.batches import Objective, mirrored
+from samplers.distillation import Distillation, Stage, set_dropout
 from samplers.errors import UserError
 from samplers.options import configuration
 
