@@ -164,6 +164,8 @@ def make_plan(cases: Iterable[Case], device: torch.device | str = "cpu", strict:
         if name not in problems:
             problems[name] = make_problem(case.problem, **case.problem_options).to(device)
         problem, sampler = problems[name], lookup(case.sampler).make(**case.options)
+        if strict:
+            _check_samples(problem, case)
         more_metrics = tuple(m for m in case.metrics if _measurable(m, problem, case, strict, left_out))
         for nfe in case.nfes if sampler.network else (0,):
             if reason := _refused(sampler, problem, nfe):
@@ -207,6 +209,13 @@ def _runs(case: Case, problem: Problem, sampler: Sampler, nfe: int, more_metrics
             samples=case.samples,
             more_metrics=more_metrics,
         )
+
+
+def _check_samples(problem: Problem, case: Case) -> None:
+    """Raise UserError where the problem's own metrics need more samples: else that is known after the sampling."""
+    for metric in problem.metrics:
+        if case.samples < (least := METRICS.lookup(metric).item.least):
+            raise UserError(f"--samples must be at least {least} for '{metric}' on {problem.name}, got {case.samples}")
 
 
 def _measurable(metric: str, problem: Problem, case: Case, strict: bool, left_out: list[str]) -> bool:

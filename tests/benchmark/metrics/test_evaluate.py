@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from benchmark.evaluate import main
 from tests.benchmark.metrics.dataset import draw_images, write_dataset
@@ -115,3 +116,64 @@ def test_mistakes_get_one_line_and_code_2(
     error = capsys.readouterr().err.strip().splitlines()[-1]
     assert code == 2 and not values
     assert error.startswith("error: ") and message in error
+
+
+def test_a_reference_of_fewer_images_than_features_is_refused(
+    run: Run, root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its covariance has no full rank, as that of such a sample has none."""
+    shutil.copytree(root / "tiny", tmp_path / "data" / "tiny")
+    np.save(tmp_path / "data" / "tiny" / "test.npy", np.load(root / "tiny" / "test.npy")[:48])
+    (tmp_path / "data" / "tiny" / "dataset.json").write_text("{}")
+    few = ["--split", "test", "--data", str(tmp_path / "data")]
+    assert run(str(root / "new.npz"), "--metrics", "fd", *few)[0] == 2
+    assert "'fd' needs a reference of at least 49, this one has 48" in capsys.readouterr().err
+    assert run(str(root / "new.npz"), "--metrics", "kd", *few)[0] == 0
+
+
+def test_unreadable_images_take_their_partners_along(run: Run, root: Path, tmp_path: Path) -> None:
+    """As if neither had ever been there; pairs by place alone would all be wrong from the first broken file on."""
+    images = np.load(root / "new.npz")["arr_0"]
+    darker = (images * 0.8).astype(np.uint8)
+    for name, part, broken in (("one", images, 2), ("other", darker, 140)):
+        (tmp_path / name).mkdir()
+        for i, image in enumerate(part):
+            Image.fromarray(image).save(tmp_path / name / f"sample_{i}.png")
+        (tmp_path / name / f"sample_{broken}.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    for name, part in (("one", images), ("other", darker)):
+        np.savez(tmp_path / f"{name}.npz", np.delete(part, [2, 140], 0))
+    pair = [str(tmp_path / "one"), "--against", str(tmp_path / "other"), "--allow-unreadable"]
+    whole = [str(tmp_path / "one.npz"), "--against", str(tmp_path / "other.npz")]
+    key = "fd_difference[torch-fidelity:example]"
+    found, expected = (run(*arguments, "--metrics", "fd")[1][key] for arguments in (pair, whole))
+    assert "148 pairs by name, 2 images without a partner dropped" in str(found["note"])
+    for name in ("value", "low", "high"):
+        assert found[name] == pytest.approx(expected[name], rel=1e-6)
+
+
+def test_what_was_done_with_odd_files_is_recorded(run: Run, root: Path, tmp_path: Path) -> None:
+    images = np.load(root / "new.npz")["arr_0"][:60]
+    (tmp_path / "odd").mkdir()
+    for i, image in enumerate(images):
+        Image.fromarray(image[..., 0].astype(np.uint16) * 257).save(tmp_path / "odd" / f"{i}.tif")
+    (tmp_path / "odd" / ".hidden.png").write_bytes(b"x")
+    out = tmp_path / "values.json"
+    assert run(str(tmp_path / "odd"), "--metrics", "fd", "--out", str(out))[0] == 0
+    record = json.loads(out.read_text())
+    assert record["notes"] == ["1 hidden files left out", "formats: 60 TIFF", "60 with 16-bit grey, scaled to 8 bits"]
+    assert record["reference"]["data_sha256"] and record["images"] == 60 == record["distinct"]
+
+
+def test_a_place_that_cannot_be_written_is_said_before_the_work(
+    run: Run, root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("benchmark.evaluate.evaluate", lambda *_: pytest.fail("the work began"))
+    assert run(str(root / "new.npz"), "--out", str(root / "new.npz" / "x.json"))[0] == 2
+    assert "can't write to" in capsys.readouterr().err
+
+
+def test_only_the_file_that_is_asked_for_is_written(run: Run, root: Path, tmp_path: Path) -> None:
+    (tmp_path / "notes.tmp").write_text("mine")
+    assert run(str(root / "new.npz"), "--metrics", "fd", "--out", str(tmp_path / "new" / "notes.json"))[0] == 0
+    assert (tmp_path / "notes.tmp").read_text() == "mine"
+    assert [file.name for file in (tmp_path / "new").iterdir()] == ["notes.json"]

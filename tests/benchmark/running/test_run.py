@@ -221,6 +221,7 @@ def test_samples_that_are_none_are_not_kept(tmp_path, monkeypatch, capsys, spoil
         (["--sampler", "ddim", "--nfe", "-5"], "not negative, got -5"),
         (["--sampler", "ddim", "--seeds", "-1"], "not negative, got -1"),
         (["--sampler", "ddim", "--samples", "0"], "--samples must be at least 1"),
+        (["--sampler", "ddim", "--samples", "1"], "--samples must be at least 20 for 'w2' on mixture2d, got 1"),
         (["--sampler", "ddim", "--device", "tpu9000"], "can't work on device 'tpu9000'"),
         (["--suite", "quik"], "did you mean 'quick'"),
         (["--suite", "quick", "--set", "eta=1"], "--suite has its own samplers, options, budgets"),
