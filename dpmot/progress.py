@@ -10,16 +10,16 @@ SECONDS = 10.0
 """Between two lines of a log at least; work that takes less leaves none."""
 
 
-class _Log(tqdm):  # type: ignore[type-arg]
+class _Log(tqdm):
     """A bar that keeps to `SECONDS` also where its description changes, which tqdm shows at once."""
 
-    start_t = shown = -math.inf
+    shown = -math.inf
 
     def display(self, msg: str | None = None, pos: int | None = None) -> bool | None:
         """Write the bar; a call without arguments asks for a refresh, any other comes at the end."""
         if msg is None and pos is None:
             now = self._time()
-            if now - max(self.start_t, self.shown) < SECONDS:
+            if now - max(getattr(self, "start_t", now), self.shown) < SECONDS:
                 return None
             self.shown = self.last_print_t = now  # so that the end of a bar that was seen ends its line
         return super().display(msg, pos)

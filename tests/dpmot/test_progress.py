@@ -34,6 +34,26 @@ def test_long_work_leaves_a_line_now_and_then(monkeypatch):
     assert 5 <= log.getvalue().count("it/s") <= 12
 
 
+def test_a_description_that_changes_leaves_no_line_either(monkeypatch):
+    """An error that follows must begin a line."""
+    log = log_to_file(monkeypatch)
+    with progress_bar(total=3) as bar:
+        for name in "abc":
+            bar.set_description(name)
+            bar.update()
+    assert log.getvalue() == ""
+
+
+def test_a_bar_that_was_seen_ends_its_line(monkeypatch):
+    log = log_to_file(monkeypatch)
+    monkeypatch.setattr(progress, "SECONDS", 0.0)
+    with progress_bar(total=3) as bar:
+        for name in "abc":
+            bar.set_description(name)
+    lines = log.getvalue()
+    assert all(f"{name}:" in lines for name in "abc") and lines.endswith("\n")
+
+
 def test_a_terminal_is_shown_every_step(monkeypatch):
     class Terminal(io.StringIO):
         def isatty(self):
