@@ -54,6 +54,7 @@ def test_copies_are_found_among_all_training_images(root, monkeypatch):
     monkeypatch.setenv("DPMOT_CACHE", str(root / "cache"))
     images = np.random.default_rng(1).integers(0, 256, (4100, 32, 32, 3), dtype=np.uint8)
     np.save(root / "cifar10" / "train.npy", images)
+    np.save(root / "cifar10" / "train_labels.npy", np.arange(4100) % 10)
     given = {"checkpoint": str(root / "tiny.safetensors")}
     problem, part = make_problem("cifar10", **given), make_problem("cifar10", **given, neighbours=4000)
     copies = problem.examples("train", 4100)[-20:]
