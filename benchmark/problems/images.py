@@ -15,7 +15,7 @@ from benchmark.data.pixels import from_pixels
 from benchmark.metrics.extractors import Extractor, find, make_extractor
 from benchmark.metrics.extractors.classifier import checkpoint
 from benchmark.networks.checkpoint import SHIPPED, CheckpointError, sha256
-from benchmark.networks.published import denoiser_hash, open_denoiser
+from benchmark.networks.published import check_denoiser, denoiser_hash, open_denoiser
 from benchmark.problems.base import Problem, Split
 from samplers.errors import UserError
 from samplers.options import added, check_at_least
@@ -202,6 +202,10 @@ class ImageProblem(Problem):
         it is theirs.
         """
         found: dict[str, Any] = {"denoiser": self._denoiser_hash}
+        try:
+            check_denoiser(self.source, self.shape)
+        except CheckpointError as error:
+            raise UserError(str(error)) from None
         if self._has_classifier:
             found["classifier_sha256"] = sha256(checkpoint(self.name))
         if self.extractor != "classifier":

@@ -14,11 +14,18 @@ from benchmark.networks.checkpoint import CheckpointError, load_denoiser, sha256
 from benchmark.networks.published import ddpm, ncsnv2, score_sde
 from benchmark.networks.published.denoisers import DiscreteEpsilonDenoiser, Preconditioned
 from benchmark.networks.published.edm import load_edm
-from benchmark.networks.published.pipeline import check_shape, hub_folder, load_diffusers, pipeline_hash
+from benchmark.networks.published.pipeline import check_pipeline, check_shape, hub_folder, load_diffusers, pipeline_hash
 from benchmark.networks.published.weights import LEGACY, ZIP, read_weights
 from benchmark.networks.replay import ReplayedDenoiser
 
-__all__ = ["DiscreteEpsilonDenoiser", "check_source", "denoiser_hash", "load_diffusers", "open_denoiser"]
+__all__ = [
+    "DiscreteEpsilonDenoiser",
+    "check_denoiser",
+    "check_source",
+    "denoiser_hash",
+    "load_diffusers",
+    "open_denoiser",
+]
 
 
 PICKLE = b"\x80"
@@ -103,6 +110,17 @@ def check_source(source: str | os.PathLike[str]) -> None:
     processes = [mark for mark in marks if mark != ANY_SIZE]
     if len(processes) > 1 or any(p not in score_sde.PROCESSES or not path.is_file() for p in processes):
         raise CheckpointError(f"{source}: expected FILE or FILE#process, of {', '.join(score_sde.PROCESSES)}")
+
+
+def check_denoiser(source: str | os.PathLike[str], shape: tuple[int, ...]) -> None:
+    """Refuse a pipeline that cannot denoise images of this shape, (C, H, W), by its settings, before any work.
+
+    Raises:
+        CheckpointError: as `open_denoiser`.
+    """
+    path, _, any_size = _located(source)
+    if path.is_dir():
+        check_pipeline(path, shape, any_size)
 
 
 def denoiser_hash(source: str | os.PathLike[str]) -> str:

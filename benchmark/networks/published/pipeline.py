@@ -202,6 +202,20 @@ def check_shape(
         )
 
 
+def check_pipeline(
+    source: str | os.PathLike[str], shape: tuple[int, ...] | None = None, any_size: bool = False
+) -> Tensor:
+    """Give ᾱ of the chain that a pipeline was trained on, float64 ``[T]``; its weights are not read.
+
+    Raises:
+        CheckpointError: as `load_diffusers`, for what the settings tell.
+    """
+    diffusers = require_diffusers(source)
+    folder, scheduler = _located(source)
+    _check_network(folder / "config.json", shape, any_size)
+    return _alphas_cumprod(scheduler, _trained_on(scheduler, diffusers))
+
+
 def load_diffusers(
     source: str | os.PathLike[str], shape: tuple[int, ...] | None = None, any_size: bool = False
 ) -> DiscreteEpsilonDenoiser:
@@ -215,12 +229,9 @@ def load_diffusers(
     Raises:
         CheckpointError: not such a pipeline, damaged, or diffusers is not installed (one line).
     """
-    diffusers = require_diffusers(source)
-    folder, scheduler = _located(source)
-    _check_network(folder / "config.json", shape, any_size)
-    alphas = _alphas_cumprod(scheduler, _trained_on(scheduler, diffusers))
+    alphas = check_pipeline(source, shape, any_size)
     try:
-        network = diffusers.UNet2DModel.from_pretrained(folder)
+        network = require_diffusers(source).UNet2DModel.from_pretrained(_located(source)[0])
     except Exception as error:  # the library raises many kinds, for what is always an unusable source
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise CheckpointError(f"{source}: no usable diffusers pipeline ({reason})") from None

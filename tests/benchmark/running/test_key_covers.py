@@ -113,6 +113,16 @@ def test_the_key_changes_with_every_setting_of_a_pipeline_that_is_read(root):
     assert len(set(keys)) == 4
 
 
+def test_a_pipeline_that_cannot_be_used_is_refused_before_the_run(root):
+    diffusers = pytest.importorskip("diffusers")
+    blocks = {"down_block_types": ("DownBlock2D",), "up_block_types": ("UpBlock2D",), "add_attention": False}
+    network = diffusers.UNet2DModel(sample_size=64, layers_per_block=1, block_out_channels=(32,), **blocks)
+    diffusers.DDPMPipeline(network, diffusers.DDPMScheduler()).save_pretrained(root / "pipeline")
+    with pytest.raises(UserError, match="a network for 64×64 pixels, these images have 32×32"):
+        run(root, checkpoint=str(root / "pipeline"))
+    assert run(root, checkpoint=f"{root / 'pipeline'}#any-size").key
+
+
 @pytest.mark.parametrize(
     "changed",
     [
