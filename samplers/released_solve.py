@@ -15,7 +15,7 @@ BATCH = 4000
 """Source samples that are drawn at a time."""
 
 BLOCK = 2**18
-"""Scores that a CPU holds at a time: so many stay in its cache from the product to the argmax."""
+"""Scores that a thread holds at a time on a CPU: so many stay in its cache from the product to the argmax."""
 
 
 @dataclass(frozen=True)
@@ -146,7 +146,7 @@ def cells(x: Tensor, points: Tensor, heights: Tensor) -> Tensor:
     """The cell argmax_j ⟨x, y_j⟩ + h_j of every row of x [B, d]; int64 [B]."""
     if x.is_cuda and x.dtype == torch.float32:
         return assign_exactly(x, points, heights)
-    rows = max(1, BLOCK // len(points))
+    rows = max(1, BLOCK * torch.get_num_threads() // len(points))
     return torch.cat([assign(part, points, heights).cell for part in x.split(rows)])
 
 

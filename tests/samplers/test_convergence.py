@@ -69,6 +69,13 @@ def test_order_does_not_depend_on_the_grid(name, grid):
     assert measured_order(name, grid=grid) == pytest.approx(nominal, abs=0.2)
 
 
+@pytest.mark.parametrize("grid", ["ddpm-uniform", "ddpm-quadratic", "edm"])
+@pytest.mark.parametrize("name", ["dpm-solver-2s", "dpm-solver-3s", "dpm-solver-fast", "dpm-solver++-2s"])
+def test_order_does_not_depend_on_where_the_inner_levels_lie(name, grid):
+    nominal = lookup(name).make().convergence
+    assert measured_order(name, grid=grid, spacing="code") == pytest.approx(nominal, abs=0.2)
+
+
 def test_every_solver_of_the_probability_flow_has_an_order():
     stochastic = {"ddpm", "langevin"}
     reverse = {name for name, entry in available().items() if issubclass(entry.cls, ReverseSampler)}
